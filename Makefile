@@ -1,0 +1,81 @@
+# `make help` lists the targets. Everything that is built or downloaded goes to build/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+BACKEND ?= embedded
+RELEASE := build/release
+BIN := $(RELEASE)/bin
+COMMIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+VERSION := $(shell awk '$$2 == "VERSION" { print $$3; exit }' CMakeLists.txt)
+
+# A Go that `make setup` had to fetch goes before the machine's.
+export PATH := $(CURDIR)/build/go-toolchain/bin:$(PATH)
+
+PROTOS := $(shell find proto -name '*.proto')
+GATEWAY_SOURCES := $(shell find gateway -name '*.go' -not -path 'gateway/gen/*') gateway/go.mod gateway/go.sum
+SETUP := build/setup.stamp
+SETUP_TEST := build/setup-test.stamp
+
+.PHONY: help run build setup test unit sanitize gateway-test e2e lint format bench bench-k6 clean
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# `make run` ends as the supervisor, not as its parent: so Ctrl-C and SIGTERM reach the supervisor
+# itself, and its exit code is the one that is seen. See compose/local/exec.c.
+ifeq ($(MAKECMDGOALS),run)
+-load build/exec.so
+endif
+
+build/exec.so: compose/local/exec.c | $(SETUP)
+	@mkdir -p $(@D)
+	@cc -shared -fPIC -O1 -Wall -Wextra -Werror -o $@ $<
+
+run: build ## Builds, and runs server and gateway in the foreground on the embedded stores
+	$(exec-program compose/local/run)
+
+build: $(BIN)/ecom-server $(BIN)/ecom-gateway ## Builds server and gateway to build/release/bin
+
+setup: $(SETUP) ## Installs what is missing to build and run
+$(SETUP): compose/local/install
+	@compose/local/install build
+	@mkdir -p $(@D) && touch $@
+$(SETUP_TEST): compose/local/install $(SETUP)
+	@compose/local/install test
+	@touch $@
+
+$(RELEASE)/build.ninja: $(SETUP) CMakePresets.json
+	@cmake --preset release >build/configure-release.log || { cat build/configure-release.log; exit 1; }
+
+# Ninja knows what is out of date, and takes a few milliseconds to say so.
+.PHONY: $(BIN)/ecom-server
+$(BIN)/ecom-server: $(RELEASE)/build.ninja
+	@cmake --build $(RELEASE) --target ecom-server $(if $(VERBOSE),--verbose) | compose/local/progress
+
+gateway/gen/.stamp: $(PROTOS) gateway/generate.sh gateway/go.mod | $(SETUP)
+	@gateway/generate.sh
+	@touch $@
+
+$(BIN)/ecom-gateway: $(GATEWAY_SOURCES) gateway/gen/.stamp
+	@mkdir -p $(@D)
+	@cd gateway && go build -trimpath -o ../$@ \
+	  -ldflags "-X main.version=$(VERSION) -X main.commit=$(COMMIT)" .
+
+test: $(SETUP_TEST) ## Installs what is missing, builds, and runs every test
+	@tests/run
+
+lint: $(SETUP_TEST) gateway/gen/.stamp ## Checks format, includes, protos and suspicious code
+	@tests/lint/lint
+
+format: $(SETUP_TEST) ## Formats C++ and Go
+	@git ls-files '*.cc' '*.h' | xargs clang-format -i
+	@gofmt -w $$(git ls-files '*.go')
+
+bench: build $(SETUP_TEST) ## Runs the load scenarios, short; writes to bench/results
+	@bench/run.sh
+
+clean: ## Deletes what was built; keeps data folders
+	rm -rf build gateway/gen

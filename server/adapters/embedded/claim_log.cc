@@ -1,0 +1,130 @@
+#include "adapters/embedded/claim_log.h"
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/status_macros.h"
+
+namespace ecom::adapters::embedded {
+
+using coupon::AdmittedClaim;
+using coupon::LogPosition;
+using coupon::LogRecord;
+
+absl::Status EmbeddedClaimLog::Append(std::span<const AdmittedClaim> claims) {
+  const absl::Status durable = database_.Write([claims](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement insert,
+                     connection.Prepare("INSERT INTO claim_log (coupon_id, user_id, request_id, "
+                                        "incarnation, gate_generation, claimed_at_us) "
+                                        "VALUES (?, ?, ?, ?, ?, ?)"));
+    for (const AdmittedClaim& claim : claims) {
+      const std::string request = claim.request.ToString();
+      insert.Bind(claim.holder.coupon.value, claim.holder.user.value, request, claim.incarnation,
+                  claim.generation.value, claim.claimed_at);
+      RETURN_IF_ERROR(insert.Run());
+      insert.Reset();
+    }
+    return absl::OkStatus();
+  });
+  if (durable.ok()) Announce();
+  return durable;
+}
+
+absl::Status EmbeddedClaimLog::AppendBarrier(coupon::CouponId coupon,
+                                             coupon::Generation generation) {
+  const absl::Status durable = database_.Write([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(
+        Statement insert,
+        connection.Prepare("INSERT INTO claim_log (coupon_id, gate_generation) VALUES (?, ?)"));
+    return insert.Bind(coupon.value, generation.value).Run();
+  });
+  if (durable.ok()) Announce();
+  return durable;
+}
+
+void EmbeddedClaimLog::Announce() {
+  {
+    std::lock_guard lock(mutex_);
+    unread_ = true;
+  }
+  appended_.notify_one();
+}
+
+absl::StatusOr<std::vector<LogRecord>> EmbeddedClaimLog::Poll(int records_max,
+                                                              absl::Duration timeout) {
+  const auto give_up = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(timeout);
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      if (!appended_.wait_until(lock, give_up, [this] { return unread_; })) {
+        return std::vector<LogRecord>{};
+      }
+      unread_ = false;
+    }
+    absl::StatusOr<std::vector<LogRecord>> records = ReadNext(records_max);
+    // A full answer, or none, says nothing about the rest.
+    if (!records.ok() || records->size() == static_cast<size_t>(records_max)) Announce();
+    if (!records.ok() || !records->empty()) return records;
+  }
+}
+
+absl::StatusOr<std::vector<LogRecord>> EmbeddedClaimLog::ReadNext(int records_max) {
+  std::vector<LogRecord> records;
+  RETURN_IF_ERROR(database_.Read([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement select,
+                     connection.Prepare("SELECT position, coupon_id, user_id, request_id, "
+                                        "incarnation, gate_generation, claimed_at_us "
+                                        "FROM claim_log WHERE position > ? "
+                                        "ORDER BY position LIMIT ?"));
+    select.Bind(delivered_, records_max);
+    for (;;) {
+      ASSIGN_OR_RETURN(const bool more, select.Step());
+      if (!more) return absl::OkStatus();
+      const coupon::CouponId coupon{select.Int(1)};
+      const coupon::Generation generation{select.Int(5)};
+      LogRecord& record = records.emplace_back();
+      record.position = select.Int(0);
+      if (select.IsNull(2)) {
+        record.record = coupon::Barrier{.coupon = coupon, .generation = generation};
+        continue;
+      }
+      const std::optional<coupon::RequestId> request = coupon::RequestId::Parse(select.Text(3));
+      if (!request) return absl::DataLossError("a claim in the log has a malformed request id");
+      record.record = AdmittedClaim{.holder = {.coupon = coupon, .user = {select.Int(2)}},
+                                    .request = *request,
+                                    .incarnation = std::string(select.Text(4)),
+                                    .generation = generation,
+                                    .claimed_at = select.Time(6)};
+    }
+  }));
+  if (!records.empty()) delivered_ = records.back().position;
+  return records;
+}
+
+absl::Status EmbeddedClaimLog::Commit(LogPosition position) {
+  return database_.Write([position](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement remove,
+                     connection.Prepare("DELETE FROM claim_log WHERE position <= ?"));
+    return remove.Bind(position).Run();
+  });
+}
+
+void EmbeddedClaimLog::Rewind() {
+  delivered_ = 0;  // what was committed is deleted
+  Announce();
+}
+
+absl::StatusOr<int64_t> EmbeddedClaimLog::Lag() {
+  int64_t lag = 0;
+  RETURN_IF_ERROR(database_.Read([&lag](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement count, connection.Prepare("SELECT COUNT(*) FROM claim_log"));
+    RETURN_IF_ERROR(count.Step().status());
+    lag = count.Int(0);
+    return absl::OkStatus();
+  }));
+  return lag;
+}
+
+}  // namespace ecom::adapters::embedded

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "adapters/embedded/database.h"
+#include "coupon/claim_log.h"
+
+namespace ecom::adapters::embedded {
+
+/// The claim log as a table of the data file: appends share the file's group commit, and what is
+/// committed by the reader is deleted.
+class EmbeddedClaimLog final : public coupon::ClaimLog, public coupon::ClaimSource {
+ public:
+  /// `database` must outlive the log.
+  explicit EmbeddedClaimLog(Database& database) : database_(database) {}
+
+  absl::Status Append(std::span<const coupon::AdmittedClaim> claims) override;
+  absl::Status AppendBarrier(coupon::CouponId coupon, coupon::Generation generation) override;
+  absl::Status Ready() const override { return absl::OkStatus(); }
+
+  absl::StatusOr<std::vector<coupon::LogRecord>> Poll(int records_max,
+                                                      absl::Duration timeout) override;
+  absl::Status Commit(coupon::LogPosition position) override;
+  void Rewind() override;
+  absl::StatusOr<int64_t> Lag() override;
+
+ private:
+  void Announce();
+  absl::StatusOr<std::vector<coupon::LogRecord>> ReadNext(int records_max);
+
+  Database& database_;
+  std::mutex mutex_;
+  std::condition_variable appended_;
+  bool unread_ = true;  // what an earlier process left may be there
+  coupon::LogPosition delivered_ = 0;  // only the one caller of Poll touches it
+};
+
+}  // namespace ecom::adapters::embedded

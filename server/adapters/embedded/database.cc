@@ -1,0 +1,227 @@
+#include "adapters/embedded/database.h"
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "adapters/embedded/schema.h"
+#include "base/status_macros.h"
+
+namespace ecom::adapters::embedded {
+namespace {
+
+constexpr int kReaders = 2;  // as many as the machine that we tune for has cores
+constexpr int kBusyTimeoutMs = 2000;  // for a person's sqlite3 shell that writes meanwhile
+
+// https://www.sqlite.org/fileformat.html, "The Database Header".
+constexpr size_t kHeaderBytes = 100;
+constexpr size_t kUserVersionOffset = 60;
+constexpr size_t kApplicationIdOffset = 68;
+
+uint32_t BigEndian32(const unsigned char* bytes) {
+  return uint32_t{bytes[0]} << 24 | uint32_t{bytes[1]} << 16 | uint32_t{bytes[2]} << 8 | bytes[3];
+}
+
+/// Looks at the file's header without SQLite, so that a file that is not ours stays untouched.
+/// Returns whether the file exists.
+absl::StatusOr<bool> CheckHeader(const std::string& path) {
+  FILE* file = std::fopen(path.c_str(), "rbe");
+  if (file == nullptr) {
+    if (errno == ENOENT) return false;
+    return absl::FailedPreconditionError(absl::StrCat(path, ": ", strerror(errno)));
+  }
+  std::array<unsigned char, kHeaderBytes> header{};
+  const size_t bytes = std::fread(header.data(), 1, header.size(), file);
+  std::fclose(file);
+  if (bytes < kHeaderBytes || std::memcmp(header.data(), "SQLite format 3", 16) != 0 ||
+      BigEndian32(&header[kApplicationIdOffset]) != kApplicationId) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " is not an ecom data file; it was left as it is"));
+  }
+  const uint32_t version = BigEndian32(&header[kUserVersionOffset]);
+  if (version > kSchemaVersion) {
+    return absl::FailedPreconditionError(absl::StrCat(path, " has schema version ", version,
+                                                      ", this program knows up to ",
+                                                      kSchemaVersion));
+  }
+  return true;
+}
+
+/// Makes the file aside and moves it into place whole, so that a crash leaves no half-made one.
+absl::Status MakeFile(const std::string& path) {
+  const std::string aside = path + ".new";
+  for (const char* suffix : {"", "-journal"}) std::remove(absl::StrCat(aside, suffix).c_str());
+  {
+    auto connection = Connection::Open(aside, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    if (!connection.ok()) return connection.status();
+    RETURN_IF_ERROR((*connection)->Execute(kSchema));
+  }
+  if (std::rename(aside.c_str(), path.c_str()) != 0) {
+    return absl::DataLossError(absl::StrCat("rename ", aside, ": ", strerror(errno)));
+  }
+  const std::string folder = path.substr(0, path.find_last_of('/') + 1);
+  const int descriptor = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0 || fsync(descriptor) != 0) {
+    return absl::DataLossError(absl::StrCat("fsync ", folder, ": ", strerror(errno)));
+  }
+  close(descriptor);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> LockAgainstOthers(const std::string& path) {
+  const std::string lock_path = path + ".lock";
+  const int descriptor = open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (descriptor < 0) {
+    return absl::FailedPreconditionError(absl::StrCat(lock_path, ": ", strerror(errno)));
+  }
+  if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+    close(descriptor);
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " is in use by another server; give this one another DATA_DIR"));
+  }
+  return descriptor;
+}
+
+absl::StatusOr<std::unique_ptr<Connection>> OpenConnection(const std::string& path, int flags) {
+  auto connection = Connection::Open(path, flags);
+  if (!connection.ok()) return connection;
+  RETURN_IF_ERROR((*connection)->Execute(absl::StrCat("PRAGMA busy_timeout = ", kBusyTimeoutMs)));
+  RETURN_IF_ERROR((*connection)->Execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"));
+  return connection;
+}
+
+}  // namespace
+
+/// One write that waits for the group commit. Lives on the stack of its caller.
+struct Database::Job {
+  Work work;
+  absl::Status status;
+  absl::Notification done;
+};
+
+absl::StatusOr<std::unique_ptr<Database>> Database::Create(Options options) {
+  if (options.path == ":memory:") {
+    auto writer = Connection::Open(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    if (!writer.ok()) return writer.status();
+    RETURN_IF_ERROR((*writer)->Execute(kSchema));
+    return std::unique_ptr<Database>(
+        new Database(std::move(options), *std::move(writer), {}, /*lock_file=*/-1));
+  }
+
+  ASSIGN_OR_RETURN(const bool exists, CheckHeader(options.path));
+  ASSIGN_OR_RETURN(const int lock_file, LockAgainstOthers(options.path));
+  auto opened = [&]() -> absl::StatusOr<std::unique_ptr<Database>> {
+    if (!exists) RETURN_IF_ERROR(MakeFile(options.path));
+    ASSIGN_OR_RETURN(auto writer, OpenConnection(options.path, SQLITE_OPEN_READWRITE));
+    std::vector<std::unique_ptr<Connection>> readers;
+    for (int i = 0; i < kReaders; ++i) {
+      ASSIGN_OR_RETURN(auto reader, OpenConnection(options.path, SQLITE_OPEN_READWRITE));
+      RETURN_IF_ERROR(reader->Execute("PRAGMA query_only = ON"));
+      readers.push_back(std::move(reader));
+    }
+    return std::unique_ptr<Database>(
+        new Database(std::move(options), std::move(writer), std::move(readers), lock_file));
+  }();
+  if (!opened.ok()) {
+    close(lock_file);
+    return absl::FailedPreconditionError(opened.status().message());
+  }
+  return opened;
+}
+
+Database::Database(Options options, std::unique_ptr<Connection> writer,
+                   std::vector<std::unique_ptr<Connection>> readers, int lock_file)
+    : options_(std::move(options)),
+      lock_file_(lock_file),
+      writer_(std::move(writer)),
+      readers_(std::move(readers)),
+      in_memory_(readers_.empty()),
+      group_commit_(std::make_unique<base::Batcher<Job*>>(
+          base::Batcher<Job*>::Options{.name = "group-commit",
+                                       .batch_items_max = 64,
+                                       .queue_items_max = options_.writes_waiting_max},
+          [this](std::vector<Job*>& jobs) { CommitGroup(jobs); })) {}
+
+Database::~Database() {
+  group_commit_->Stop();
+  readers_.clear();
+  writer_.reset();
+  if (lock_file_ >= 0) close(lock_file_);
+}
+
+absl::Status Database::Write(Work work) {
+  Job job{.work = work, .status = {}, .done = {}};
+  if (!group_commit_->Add(&job)) {
+    return absl::UnavailableError("too many writes are waiting, or the file is being closed");
+  }
+  job.done.WaitForNotification();
+  return job.status;
+}
+
+absl::Status Database::Read(Work work) {
+  if (in_memory_) return Write(work);
+  std::unique_ptr<Connection> reader;
+  {
+    std::unique_lock lock(readers_mutex_);
+    reader_free_.wait(lock, [this] { return !readers_.empty(); });
+    reader = std::move(readers_.back());
+    readers_.pop_back();
+  }
+  const absl::Status status = work(*reader);
+  {
+    std::lock_guard lock(readers_mutex_);
+    readers_.push_back(std::move(reader));
+  }
+  reader_free_.notify_one();
+  return status;
+}
+
+void Database::CommitGroup(std::vector<Job*>& jobs) {
+  absl::Status committed = failed_ ? absl::UnavailableError("the data file has failed")
+                                   : RunInOneTransaction(jobs);
+  if (absl::IsDataLoss(committed)) {
+    Fail(committed);
+    committed = absl::UnavailableError(committed.message());
+  }
+  for (Job* job : jobs) {
+    if (!committed.ok()) job->status = committed;
+    job->done.Notify();
+  }
+}
+
+absl::Status Database::RunInOneTransaction(std::vector<Job*>& jobs) {
+  RETURN_IF_ERROR(writer_->Execute("BEGIN IMMEDIATE"));
+  absl::Status fatal;
+  for (Job* job : jobs) {
+    ASSIGN_OR_RETURN(Statement savepoint, writer_->Prepare("SAVEPOINT job"));
+    fatal.Update(savepoint.Run());
+    job->status = job->work(*writer_);
+    if (absl::IsDataLoss(job->status)) fatal.Update(job->status);
+    if (!job->status.ok()) fatal.Update(writer_->Execute("ROLLBACK TO job"));
+    ASSIGN_OR_RETURN(Statement release, writer_->Prepare("RELEASE job"));
+    fatal.Update(release.Run());
+  }
+  if (fatal.ok()) {
+    ASSIGN_OR_RETURN(Statement commit, writer_->Prepare("COMMIT"));
+    fatal.Update(commit.Run());
+  }
+  // A failed COMMIT may or may not have rolled back by itself; where it did, this says so.
+  if (!fatal.ok()) writer_->Execute("ROLLBACK").IgnoreError();
+  return fatal;
+}
+
+void Database::Fail(const absl::Status& status) {
+  failed_ = true;
+  if (options_.on_failure) options_.on_failure(status);
+}
+
+}  // namespace ecom::adapters::embedded

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "base/clock.h"
+#include "coupon/gate.h"
+
+namespace ecom::adapters::embedded {
+
+/// The gate in this process's memory: for a server that is alone. Ends with the process; the
+/// reconciler builds it again from the rows. A verdict costs well under a microsecond.
+class EmbeddedCouponGate final : public coupon::CouponGate, public coupon::GateControl {
+ public:
+  struct Options {
+    /// Reservations of one coupon: claims that are accepted and not yet rows. Beyond, claims are
+    /// refused as kBusy, so that the log stays short enough to be read again at a start.
+    int64_t reservations_max = 100000;
+  };
+
+  /// `clock` must outlive the gate; it decides whether a coupon's window is open.
+  EmbeddedCouponGate(Options options, const base::Clock& clock);
+
+  absl::StatusOr<std::vector<coupon::Admission>> Admit(
+      const coupon::Coupon& coupon, std::span<const coupon::Claim> claims) override;
+  absl::StatusOr<std::vector<std::optional<coupon::RequestId>>> FindReservations(
+      std::span<const coupon::Holder> holders) override;
+  absl::Status Recorded(std::span<const coupon::Claim> claims) override;
+  bool Durable() const override { return false; }
+
+  absl::Status Arm(const coupon::Coupon& coupon, coupon::GateContents contents) override;
+  absl::StatusOr<bool> Close(coupon::CouponId coupon) override;
+  absl::Status Disarm(coupon::CouponId coupon) override;
+  absl::StatusOr<std::optional<coupon::GateState>> Inspect(coupon::CouponId coupon) override;
+  absl::StatusOr<std::vector<coupon::Reservation>> FindReservationsBefore(
+      coupon::CouponId coupon, absl::Time before, int reservations_max) override;
+
+ private:
+  struct Held {
+    coupon::RequestId request;
+    absl::Time claimed_at;
+  };
+
+  struct Gate {
+    coupon::Generation generation;
+    bool open = false;
+    int64_t total = 0;
+    int64_t stock = 0;
+    absl::flat_hash_set<coupon::UserId> participants;
+    absl::flat_hash_map<coupon::UserId, Held> reservations;
+  };
+
+  coupon::Admission Decide(Gate& gate, const coupon::Claim& claim, bool in_window, absl::Time now);
+
+  const Options options_;
+  const base::Clock& clock_;
+  std::mutex mutex_;
+  absl::flat_hash_map<coupon::CouponId, Gate> gates_;
+};
+
+}  // namespace ecom::adapters::embedded

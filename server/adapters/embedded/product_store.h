@@ -1,0 +1,32 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "adapters/embedded/database.h"
+#include "product/store.h"
+
+namespace ecom::adapters::embedded {
+
+/// Products in the data file.
+class EmbeddedProductStore final : public product::ProductStore {
+ public:
+  /// `database` must outlive the store.
+  explicit EmbeddedProductStore(Database& database) : database_(database) {}
+
+  absl::StatusOr<std::vector<std::optional<product::Product>>> FindProducts(
+      std::span<const product::ProductId> ids) override;
+  absl::StatusOr<std::vector<product::Product>> ListProducts(
+      const product::ListQuery& query) override;
+  absl::StatusOr<std::vector<int64_t>> AddViews(
+      std::span<const product::ViewDelta> deltas) override;
+
+  /// Every statement that ListProducts may run, so that a test can look at their plans.
+  static std::vector<const char*> ListStatements();
+
+ private:
+  Database& database_;
+};
+
+}  // namespace ecom::adapters::embedded

@@ -1,0 +1,47 @@
+# Generates and compiles the protos. Google's own come from PyPI's googleapis-common-protos, which
+# `make setup` unpacks to build/third_party/googleapis.
+find_package(Protobuf REQUIRED)
+find_package(gRPC CONFIG REQUIRED)
+
+set(ECOM_GOOGLEAPIS ${CMAKE_SOURCE_DIR}/build/third_party/googleapis
+  CACHE PATH "Where google/api/*.proto and google/rpc/*.proto are")
+set(gen ${CMAKE_BINARY_DIR}/gen)
+file(MAKE_DIRECTORY ${gen})
+
+set(plain
+  google/api/annotations google/api/http google/rpc/status google/rpc/error_details
+  ecom/event/v1/claim)
+set(services
+  ecom/coupon/v1/coupon_service ecom/product/v1/product_service)
+
+set(sources)
+foreach(proto IN LISTS plain services)
+  if(proto MATCHES "^google/")
+    set(root ${ECOM_GOOGLEAPIS})
+  else()
+    set(root ${CMAKE_SOURCE_DIR}/proto)
+  endif()
+  set(outputs ${gen}/${proto}.pb.cc ${gen}/${proto}.pb.h)
+  set(grpc_arguments)
+  if(proto IN_LIST services)
+    list(APPEND outputs ${gen}/${proto}.grpc.pb.cc ${gen}/${proto}.grpc.pb.h)
+    set(grpc_arguments --grpc_out=${gen}
+      --plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>)
+  endif()
+  add_custom_command(
+    OUTPUT ${outputs}
+    COMMAND protobuf::protoc -I ${CMAKE_SOURCE_DIR}/proto -I ${ECOM_GOOGLEAPIS}
+            --cpp_out=${gen} ${grpc_arguments} ${root}/${proto}.proto
+    DEPENDS ${root}/${proto}.proto
+    COMMENT "Generating ${proto}"
+    VERBATIM)
+  list(APPEND sources ${outputs})
+endforeach()
+
+add_library(ecom_proto STATIC ${sources})
+target_include_directories(ecom_proto SYSTEM PUBLIC ${gen})
+target_compile_features(ecom_proto PUBLIC cxx_std_20)
+target_link_libraries(ecom_proto PUBLIC gRPC::grpc++ protobuf::libprotobuf)
+if(ECOM_SANITIZE)
+  target_compile_options(ecom_proto PRIVATE -fsanitize=${ECOM_SANITIZE})
+endif()

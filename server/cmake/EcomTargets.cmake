@@ -1,0 +1,37 @@
+# How every target of the project is made: one place for the language, the warnings and the sanitizers.
+find_package(Threads REQUIRED)
+find_package(absl REQUIRED)
+
+add_library(ecom_options INTERFACE)
+target_compile_features(ecom_options INTERFACE cxx_std_20)
+target_compile_options(ecom_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough
+  -Wno-missing-field-initializers  # designated initializers leave out what has a default
+  -Werror)
+target_include_directories(ecom_options INTERFACE ${CMAKE_SOURCE_DIR}/server)
+target_link_libraries(ecom_options INTERFACE Threads::Threads)
+if(ECOM_SANITIZE)
+  target_compile_options(ecom_options INTERFACE
+    -fsanitize=${ECOM_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(ecom_options INTERFACE -fsanitize=${ECOM_SANITIZE})
+endif()
+
+# ecom_library(<room> SOURCES … [DEPS …] [PRIVATE_DEPS …]): the library ecom::<room> of one room.
+function(ecom_library name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;DEPS;PRIVATE_DEPS")
+  add_library(ecom_${name} STATIC ${arg_SOURCES})
+  add_library(ecom::${name} ALIAS ecom_${name})
+  target_link_libraries(ecom_${name} PUBLIC ecom_options ${arg_DEPS} PRIVATE ${arg_PRIVATE_DEPS})
+endfunction()
+
+# ecom_test(<name> LABEL <unit|contract|rpc> SOURCES … DEPS …): one GoogleTest program; each of
+# its tests is a ctest test with the label.
+function(ecom_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL" "SOURCES;DEPS")
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ecom_options ${arg_DEPS} GTest::gtest GTest::gtest_main)
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_compile_definitions(${name} PRIVATE ECOM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS ${arg_LABEL} TIMEOUT 120)
+endfunction()

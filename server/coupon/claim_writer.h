@@ -1,0 +1,50 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "base/batcher.h"
+#include "coupon/claim_log.h"
+
+namespace ecom::coupon {
+
+/// The batches in front of the claim log: everything that waits is appended as one. Thread-safe;
+/// adding never blocks.
+class ClaimWriter {
+ public:
+  struct Options {
+    /// Claims in one append.
+    size_t batch_claims_max = 256;
+    /// Entries that wait for the append before theirs; more are refused.
+    size_t entries_waiting_max = 16384;
+  };
+
+  /// Something that waits for the log.
+  struct Entry {
+    /// What to append; none: only wait until what was added earlier is durable.
+    std::optional<AdmittedClaim> claim;
+    /// Told OK once the claim, and all that was added before it, is durable; else the status of
+    /// ClaimLog::Append. Called once, on the writer's thread; must not block.
+    absl::AnyInvocable<void(const absl::Status&)> settled;
+  };
+
+  /// `log` must outlive the writer.
+  ClaimWriter(Options options, ClaimLog& log);
+
+  /// Adds the entries, in order. When they do not fit, all of them are told UNAVAILABLE.
+  void Add(std::vector<Entry>& entries);
+
+  /// Appends all that wait, then refuses more. Idempotent.
+  void Stop() { batcher_.Stop(); }
+
+ private:
+  void Append(std::vector<Entry>& entries);
+
+  ClaimLog& log_;
+  std::vector<AdmittedClaim> claims_;  // only the batcher's thread touches it
+  base::Batcher<Entry> batcher_;
+};
+
+}  // namespace ecom::coupon

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "coupon/claim_log.h"
+#include "coupon/coupon.h"
+#include "coupon/directory.h"
+#include "coupon/gate.h"
+#include "coupon/store.h"
+
+namespace ecom::coupon {
+
+/// Keeps gates and rows in agreement: arms the gates of open coupons, rebuilds a gate that
+/// contradicts the store, and appends again what a reservation remembers and the log has lost.
+/// Looks on its own thread at each interval, and when asked. Thread-safe.
+class Reconciler {
+ public:
+  struct Options {
+    absl::Duration interval = absl::Seconds(1);
+    /// A rebuild waits this long after it closed an open gate: Issuer::Options::ack_deadline, so
+    /// that nobody is promised a unit of the old gate afterwards.
+    absl::Duration ack_deadline = absl::Seconds(2);
+    /// How long a rebuild waits for the recorder to come to its barrier.
+    absl::Duration drain_timeout = absl::Seconds(30);
+    /// A reservation that is older, and neither in the log nor a row, is appended again.
+    absl::Duration reservation_age_max = absl::Seconds(10);
+    /// Reservations that one pass appends again.
+    int republish_max = 1000;
+  };
+
+  struct Deps {
+    CouponStore& store;
+    GateAuthority& authority;
+    GateControl& control;
+    ClaimLog& log;
+    ClaimSource& source;
+    CouponDirectory& directory;
+    const base::Clock& clock;
+  };
+
+  /// Counts since the start, and the last pass's view.
+  struct Stats {
+    int64_t rebuilds = 0;
+    int64_t republished = 0;
+    int64_t gates_open = 0;
+    int64_t reservations = 0;
+    /// Gates that contradicted the store in the last pass.
+    int64_t drifting = 0;
+  };
+
+  /// What `deps` names must outlive the reconciler.
+  Reconciler(Options options, Deps deps);
+  ~Reconciler();
+
+  /// Begins to look at each interval.
+  void Start();
+
+  /// Ends what is under way, unfinished where it would wait. Idempotent.
+  void Stop();
+
+  /// One pass: arms, checks, repairs. Idempotent; blocks, for a rebuild up to ack_deadline +
+  /// drain_timeout. UNAVAILABLE: a dependency can't be asked; the next pass tries again.
+  absl::Status Reconcile();
+
+  /// Makes sure that the coupon's gate is open at its valid generation. Blocks like Reconcile.
+  ///
+  /// NOT_FOUND: there is no such coupon. UNAVAILABLE: not armed; ask again.
+  absl::Status EnsureArmed(CouponId id);
+
+  /// Has the coupon's gate rebuilt in the next pass, which begins at once. Never blocks.
+  void RequestRebuild(CouponId id);
+
+  Stats stats() const;
+
+ private:
+  /// A difference between gate and rows, and in how many passes it was the same.
+  struct Suspicion {
+    int64_t difference = 0;
+    int passes = 0;
+    bool rebuilt = false;
+  };
+
+  absl::Status ReconcileCoupon(const Coupon& coupon);
+  absl::Status RebuildLocked(CouponId id);
+  absl::Status WaitForBarrier(const Coupon& coupon);
+  bool Contradicts(const Coupon& coupon, const GateState& state);
+  absl::Status Republish(const Coupon& coupon);
+  absl::Status DisarmAllBut(const std::vector<Coupon>& armable);
+  bool WaitUnlessStopped(absl::Duration duration);
+  void Run();
+
+  const Options options_;
+  const Deps deps_;
+
+  /// Held through a rebuild, I/O included: two rebuilds of one gate at once would undo each
+  /// other. Nobody who answers a claim waits for it, but those whose gate is being built.
+  std::mutex rebuild_mutex_;
+  absl::flat_hash_set<CouponId> armed_;  // guarded by rebuild_mutex_
+  absl::flat_hash_map<CouponId, Suspicion> suspicions_;  // guarded by rebuild_mutex_
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  absl::flat_hash_set<CouponId> rebuild_requests_;
+  bool stopping_ = false;
+
+  std::atomic<int64_t> rebuilds_{0}, republished_{0}, gates_open_{0}, reservations_{0}, drifting_{0};
+  std::thread thread_;
+};
+
+}  // namespace ecom::coupon

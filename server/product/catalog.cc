@@ -1,0 +1,333 @@
+#include "product/catalog.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "product/cursor.h"
+
+namespace ecom::product {
+namespace {
+
+constexpr size_t kListsInBatch = 16;      // each is a read of its own; bounds only what is moved
+constexpr size_t kPopularsInBatch = 256;  // one read for all of them
+
+absl::Status Invalid(ProductId id) {
+  return absl::InvalidArgumentError(absl::StrCat("product ids begin at 1, not at ", id.value));
+}
+
+absl::Status NotFound(ProductId id) {
+  return absl::NotFoundError(absl::StrCat("no product ", id.value));
+}
+
+absl::Status CheckPageSize(int page_size) {
+  if (page_size >= 1 && page_size <= Catalog::kPageSizeMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("a page has 1 to ", Catalog::kPageSizeMax, " products, not ", page_size));
+}
+
+absl::StatusOr<ListQuery> ToQuery(const ListRequest& request) {
+  RETURN_IF_ERROR(CheckPageSize(request.page_size));
+  if (request.category && request.category->value < 1) {
+    return absl::InvalidArgumentError("category ids begin at 1");
+  }
+  // One more than shown tells whether there is a next page.
+  ListQuery query{.category = request.category,
+                  .is_active = request.is_active,
+                  .sort = request.sort,
+                  .limit = request.page_size + 1,
+                  .after = std::nullopt};
+  if (request.cursor) {
+    ASSIGN_OR_RETURN(query.after, DecodeCursor(query, *request.cursor));
+  }
+  return query;
+}
+
+PageStart Behind(const Product& product, Sort sort) {
+  switch (sort) {
+    case Sort::kPrice:
+      return {.sort_key = product.price_minor, .id = product.id};
+    case Sort::kViews:
+      return {.sort_key = product.view_count, .id = product.id};
+    case Sort::kNewest:
+      break;
+  }
+  return {.sort_key = absl::ToUnixMicros(product.created_at), .id = product.id};
+}
+
+/// What `rows` holds of one page.
+ProductPage FirstOf(std::shared_ptr<const std::vector<Product>> rows, int page_size) {
+  const size_t shown = std::min(rows->size(), static_cast<size_t>(page_size));
+  return {.products = {rows->data(), shown}, .rows = std::move(rows), .next_cursor = ""};
+}
+
+}  // namespace
+
+Catalog::Catalog(Options options, ProductStore& store, const base::Clock& clock)
+    : options_(options),
+      store_(store),
+      clock_(clock),
+      l1_(options.l1, clock),
+      views_(options.views, store, clock, [this](ProductId id) { l1_.Erase(id); }),
+      loads_({.name = "product-load",
+              .batch_items_max = options.load_ids_max,
+              .queue_items_max = options.loads_waiting_max},
+             [this](std::vector<ProductId>& ids) { Load(ids); }),
+      lists_({.name = "product-list",
+              .batch_items_max = kListsInBatch,
+              .queue_items_max = options.lists_waiting_max},
+             [this](std::vector<PendingList>& batch) {
+               for (PendingList& list : batch) list.done(ReadPage(list));
+             }),
+      populars_({.name = "product-popular",
+                 .batch_items_max = kPopularsInBatch,
+                 .queue_items_max = options.lists_waiting_max},
+                [this](std::vector<PendingPopular>& batch) {
+                  const absl::Status refreshed = RefreshPopular();
+                  for (PendingPopular& pending : batch) {
+                    auto page = PopularPage(pending.page_size, options_.l1.hard_ttl);
+                    if (page) {
+                      pending.done(*std::move(page));
+                    } else {
+                      pending.done(refreshed);
+                    }
+                  }
+                }) {}
+
+Catalog::~Catalog() { Stop(); }
+
+std::optional<absl::StatusOr<ProductView>> Catalog::TryGet(ProductId id) {
+  if (id.value < 1) return Invalid(id);
+  const L1Cache::Found found = l1_.Find(id);
+  if (found.refresh) Refresh(id);
+  return Answer(id, found);
+}
+
+void Catalog::Get(ProductId id, Done done) {
+  if (auto answer = TryGet(id)) return done(*std::move(answer));
+  ++counters_.l1_misses;
+  const absl::Status joined = Join(id, done);
+  if (joined.ok()) return;
+  ++counters_.refused;
+  done(AnswerWithout(id, joined));
+}
+
+void Catalog::List(ListRequest request, ListDone done) {
+  absl::StatusOr<ListQuery> query = ToQuery(request);
+  if (!query.ok()) return done(query.status());
+  PendingList list{.query = *query, .page_size = request.page_size, .done = std::move(done)};
+  if (lists_.Add(std::move(list))) return;
+  ++counters_.refused;
+  list.done(absl::UnavailableError("too many lists are waiting"));
+}
+
+void Catalog::ListPopular(int page_size, ListDone done) {
+  if (absl::Status checked = CheckPageSize(page_size); !checked.ok()) return done(checked);
+  if (auto page = PopularPage(page_size, options_.popular_age_max)) return done(*std::move(page));
+  PendingPopular pending{.page_size = page_size, .done = std::move(done)};
+  if (populars_.Add(std::move(pending))) return;
+  ++counters_.refused;
+  pending.done(absl::UnavailableError("too many lists are waiting"));
+}
+
+int64_t Catalog::Stop() {
+  populars_.Stop();
+  lists_.Stop();
+  loads_.Stop();
+  return views_.Stop();
+}
+
+Catalog::Stats Catalog::stats() const {
+  const L1Cache::Usage usage = l1_.usage();
+  return {.l1_hits = counters_.l1_hits,
+          .l1_negative_hits = counters_.l1_negative_hits,
+          .l1_stale_hits = counters_.l1_stale_hits,
+          .l1_misses = counters_.l1_misses,
+          .l1_evictions = usage.evictions,
+          .l1_entries = static_cast<int64_t>(usage.entries),
+          .l1_negative_entries = static_cast<int64_t>(usage.negative_entries),
+          .l1_bytes = static_cast<int64_t>(usage.bytes),
+          .joins = counters_.joins,
+          .refreshes = counters_.refreshes,
+          .loads = counters_.loads,
+          .loaded_ids = counters_.loaded_ids,
+          .load_errors = counters_.load_errors,
+          .expired_serves = counters_.expired_serves,
+          .refused = counters_.refused,
+          .lists = counters_.lists,
+          .list_errors = counters_.list_errors,
+          .views = views_.stats()};
+}
+
+/// Answers with what L1 holds, where that may be shown.
+std::optional<absl::StatusOr<ProductView>> Catalog::Answer(ProductId id,
+                                                           const L1Cache::Found& found) {
+  switch (found.state) {
+    case L1Cache::State::kMiss:
+    case L1Cache::State::kExpired:
+      return std::nullopt;
+    case L1Cache::State::kNegative:
+      ++counters_.l1_hits;
+      ++counters_.l1_negative_hits;
+      return NotFound(id);
+    case L1Cache::State::kStale:
+      ++counters_.l1_stale_hits;
+      break;
+    case L1Cache::State::kFresh:
+      break;
+  }
+  ++counters_.l1_hits;
+  return View(found.product);
+}
+
+ProductView Catalog::View(std::shared_ptr<const Product> product) {
+  const int64_t view_count = views_.Count(product->id, product->view_count);
+  return {.product = std::move(product), .view_count = view_count};
+}
+
+/// Waits for the read of one id, which it begins when nobody did. Takes `done`, or returns
+/// UNAVAILABLE and leaves it alone.
+absl::Status Catalog::Join(ProductId id, Done& done) {
+  std::optional<absl::StatusOr<ProductView>> answer;
+  {
+    std::lock_guard lock(flights_mutex_);
+    const auto flight = flights_.find(id);
+    // A read that ended since the first look has left its result in L1.
+    if (flight == flights_.end()) answer = Answer(id, l1_.Find(id));
+    if (!answer) {
+      if (callers_waiting_ >= options_.callers_waiting_max) {
+        return absl::UnavailableError("too many callers wait for products");
+      }
+      if (flight != flights_.end()) {
+        flight->second.push_back(std::move(done));
+        ++counters_.joins;
+      } else {
+        if (!loads_.Add(ProductId{id})) {
+          return absl::UnavailableError("too many products wait for the store");
+        }
+        flights_[id].push_back(std::move(done));
+      }
+      ++callers_waiting_;
+      return absl::OkStatus();
+    }
+  }
+  done(*std::move(answer));
+  return absl::OkStatus();
+}
+
+/// Begins a read that nobody waits for. When the queue is full, a later caller tries again.
+void Catalog::Refresh(ProductId id) {
+  std::lock_guard lock(flights_mutex_);
+  if (flights_.contains(id) || !loads_.Add(ProductId{id})) return;
+  flights_.try_emplace(id);
+  ++counters_.refreshes;
+}
+
+/// The stage behind loads_: one read of the store for all ids that wait.
+void Catalog::Load(std::vector<ProductId>& ids) {
+  ++counters_.loads;
+  counters_.loaded_ids += static_cast<int64_t>(ids.size());
+  // Before the read: what changes while it runs must not look older than what was read.
+  const absl::Duration read_at = clock_.Monotonic();
+  auto found = store_.FindProducts(ids);
+  absl::Status failure;
+  if (!found.ok()) {
+    ++counters_.load_errors;
+    failure = StoreFailure("products can't be read", found.status());
+  } else {
+    store_failing_ = false;
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const ProductId id = ids[i];
+    std::shared_ptr<const Product> product;
+    if (failure.ok() && (*found)[i]) {
+      product = std::make_shared<const Product>(*std::move((*found)[i]));
+      l1_.Put(product, read_at);
+    } else if (failure.ok()) {
+      l1_.PutNegative(id, read_at);
+    }
+    // Only now, with the result in L1: who comes later finds the one or the other.
+    for (Done& done : EndFlight(id)) {
+      if (!failure.ok()) {
+        done(AnswerWithout(id, failure));
+      } else if (product == nullptr) {
+        done(NotFound(id));
+      } else {
+        done(View(product));
+      }
+    }
+  }
+}
+
+std::vector<Catalog::Done> Catalog::EndFlight(ProductId id) {
+  std::lock_guard lock(flights_mutex_);
+  const auto flight = flights_.find(id);
+  std::vector<Done> callers = std::move(flight->second);
+  flights_.erase(flight);
+  callers_waiting_ -= callers.size();
+  return callers;
+}
+
+/// Answers when the store can't: with an expired entry where there still is one.
+absl::StatusOr<ProductView> Catalog::AnswerWithout(ProductId id, const absl::Status& failure) {
+  L1Cache::Found found = l1_.Find(id);
+  if (found.product == nullptr) return failure;
+  ++counters_.expired_serves;
+  return View(std::move(found.product));
+}
+
+absl::StatusOr<ProductPage> Catalog::ReadPage(PendingList& list) {
+  ++counters_.lists;
+  auto products = store_.ListProducts(list.query);
+  if (!products.ok()) {
+    ++counters_.list_errors;
+    return StoreFailure("a list can't be read", products.status());
+  }
+  ProductPage page = FirstOf(
+      std::make_shared<const std::vector<Product>>(*std::move(products)), list.page_size);
+  if (page.rows->size() > page.products.size()) {
+    page.next_cursor =
+        EncodeCursor(list.query, Behind(page.products.back(), list.query.sort));
+  }
+  return page;
+}
+
+std::optional<ProductPage> Catalog::PopularPage(int page_size, absl::Duration age_max) {
+  std::shared_ptr<const std::vector<Product>> products;
+  {
+    std::lock_guard lock(popular_mutex_);
+    if (popular_.products == nullptr) return std::nullopt;
+    if (clock_.Monotonic() - popular_.read_at >= age_max) return std::nullopt;
+    products = popular_.products;
+  }
+  return FirstOf(std::move(products), page_size);
+}
+
+/// Reads the copy of the popular products again, unless that was just done.
+absl::Status Catalog::RefreshPopular() {
+  if (PopularPage(/*page_size=*/1, options_.popular_age_max)) return absl::OkStatus();
+  ++counters_.lists;
+  const absl::Duration read_at = clock_.Monotonic();
+  auto products = store_.ListProducts({.sort = Sort::kViews, .limit = kPageSizeMax});
+  if (!products.ok()) {
+    ++counters_.list_errors;
+    return StoreFailure("the popular products can't be read", products.status());
+  }
+  auto copy = std::make_shared<const std::vector<Product>>(*std::move(products));
+  std::lock_guard lock(popular_mutex_);
+  popular_ = {.products = std::move(copy), .read_at = read_at};
+  return absl::OkStatus();
+}
+
+/// What a caller is told of the store's error. Logged once until reads succeed again.
+absl::Status Catalog::StoreFailure(const char* what, const absl::Status& status) {
+  if (!store_failing_.exchange(true)) {
+    base::Log(base::Level::kWarn, what, {{"error", status}});
+  }
+  if (absl::IsInternal(status)) return status;
+  return absl::UnavailableError(absl::StrCat(what, ": ", status.message()));
+}
+
+}  // namespace ecom::product

@@ -1,0 +1,192 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/batcher.h"
+#include "base/clock.h"
+#include "product/l1_cache.h"
+#include "product/product.h"
+#include "product/store.h"
+#include "product/view_counter.h"
+
+namespace ecom::product {
+
+/// A product as it is shown: `view_count` instead of the one in `product`.
+struct ProductView {
+  std::shared_ptr<const Product> product;
+  int64_t view_count = 0;
+};
+
+/// Asks for one page of a list.
+struct ListRequest {
+  std::optional<CategoryId> category;
+  std::optional<bool> is_active;
+  Sort sort = Sort::kNewest;
+  /// 1 to 100.
+  int page_size = 20;
+  /// `next_cursor` of the page before, with the same filters and sort; none: the first page.
+  std::optional<std::string> cursor;
+};
+
+/// A page of a list, with the view counts by which it was sorted. Cheap to copy.
+struct ProductPage {
+  /// Valid as long as `rows`, which may hold more than this page.
+  std::span<const Product> products;
+  std::shared_ptr<const std::vector<Product>> rows;
+  /// Asks for the next page; empty on the last one.
+  std::string next_cursor;
+};
+
+/// Reads products: from this process where it can, else from the store, one read for all who
+/// wait. Counts views. Thread-safe.
+class Catalog {
+ public:
+  /// Products on the largest page, and in the copy of the popular ones.
+  static constexpr int kPageSizeMax = 100;
+
+  struct Options {
+    L1Cache::Options l1;
+    ViewCounter::Options views;
+    /// Ids in one read of the store.
+    size_t load_ids_max = 256;
+    /// Ids that wait for the store; more are refused. Holds off random unknown ids.
+    size_t loads_waiting_max = 4'096;
+    /// Callers that wait for an id; more are refused.
+    size_t callers_waiting_max = 16'384;
+    /// Callers that wait for a page of a list, and for the popular ones; more are refused.
+    size_t lists_waiting_max = 1'024;
+    /// How old the copy of the popular products may be.
+    absl::Duration popular_age_max = absl::Seconds(1);
+  };
+
+  /// Counts since the start; entries and bytes are of now.
+  struct Stats {
+    int64_t l1_hits = 0;           ///< answered from L1: fresh, stale or known not to exist
+    int64_t l1_negative_hits = 0;  ///< of those, known not to exist
+    int64_t l1_stale_hits = 0;     ///< of those, served while a refresh was due
+    int64_t l1_misses = 0;         ///< had to wait for the store
+    int64_t l1_evictions = 0;
+    int64_t l1_entries = 0;
+    int64_t l1_negative_entries = 0;
+    int64_t l1_bytes = 0;
+    int64_t joins = 0;               ///< misses that joined a read under way
+    int64_t refreshes = 0;           ///< reads that nobody waited for
+    int64_t loads = 0;               ///< reads of the store, each for one or more ids
+    int64_t loaded_ids = 0;          ///< ids in those reads
+    int64_t load_errors = 0;         ///< reads that failed
+    int64_t expired_serves = 0;      ///< served past the soft TTL because a read failed
+    int64_t refused = 0;             ///< refused because too many waited
+    int64_t lists = 0;               ///< pages asked of the store, popular ones included
+    int64_t list_errors = 0;         ///< of those, failed
+    ViewCounter::Stats views;
+  };
+
+  using Done = absl::AnyInvocable<void(absl::StatusOr<ProductView>)>;
+  using ListDone = absl::AnyInvocable<void(absl::StatusOr<ProductPage>)>;
+
+  /// `store` and `clock` must outlive the catalog.
+  Catalog(Options options, ProductStore& store, const base::Clock& clock);
+  ~Catalog();
+
+  /// Answers from this process, if it can; nullopt: ask Get. Counts a view when it answers with
+  /// a product. Takes well under a microsecond, never blocks. Errors as Get.
+  std::optional<absl::StatusOr<ProductView>> TryGet(ProductId id);
+
+  /// Reads one product, active or not, and counts one view of it when it is there. Returns at
+  /// once; `done` is called exactly once, on the caller's thread or another one, and must not
+  /// block. What it shows is at most `l1.soft_ttl` older than the store, plus the read; at most
+  /// `l1.hard_ttl` when the store fails.
+  ///
+  /// * INVALID_ARGUMENT: an id below 1.
+  /// * NOT_FOUND: there was no such product, at most `l1.negative_ttl` ago.
+  /// * UNAVAILABLE: the store failed, too many wait, or the catalog was stopped; ask again.
+  /// * INTERNAL: our own bug in the store.
+  void Get(ProductId id, Done done);
+
+  /// Reads one page of a list. Returns at once; `done` as for Get. Costs one read of the store.
+  /// Counts no views.
+  ///
+  /// * INVALID_ARGUMENT: a page size outside 1 to 100, a category below 1, or a cursor that is
+  ///   malformed or of other filters or another sort order.
+  /// * UNAVAILABLE, INTERNAL: as for Get.
+  void List(ListRequest request, ListDone done);
+
+  /// Reads the most viewed products, ties by id, from a copy that is at most `popular_age_max`
+  /// old; at most `l1.hard_ttl` when the store fails. No cursor. Returns at once; `done` and the
+  /// errors as for List.
+  void ListPopular(int page_size, ListDone done);
+
+  /// Completes what waits, refuses more, and writes the views. To be called when no call of
+  /// TryGet or Get is under way any more. Returns how many views are lost: 0 unless the store
+  /// fails. Idempotent.
+  int64_t Stop();
+
+  Stats stats() const;
+
+ private:
+  struct PendingList {
+    ListQuery query;
+    int page_size = 0;
+    ListDone done;
+  };
+  struct PendingPopular {
+    int page_size = 0;
+    ListDone done;
+  };
+  struct Popular {
+    std::shared_ptr<const std::vector<Product>> products;
+    absl::Duration read_at;
+  };
+
+  std::optional<absl::StatusOr<ProductView>> Answer(ProductId id, const L1Cache::Found& found);
+  ProductView View(std::shared_ptr<const Product> product);
+  absl::Status Join(ProductId id, Done& done);
+  void Refresh(ProductId id);
+  void Load(std::vector<ProductId>& ids);
+  std::vector<Done> EndFlight(ProductId id);
+  absl::StatusOr<ProductView> AnswerWithout(ProductId id, const absl::Status& failure);
+  absl::StatusOr<ProductPage> ReadPage(PendingList& list);
+  std::optional<ProductPage> PopularPage(int page_size, absl::Duration age_max);
+  absl::Status RefreshPopular();
+  absl::Status StoreFailure(const char* what, const absl::Status& status);
+
+  struct Counters {
+    std::atomic<int64_t> l1_hits, l1_negative_hits, l1_stale_hits, l1_misses, joins, refreshes,
+        loads, loaded_ids, load_errors, expired_serves, refused, lists, list_errors;
+  };
+
+  const Options options_;
+  ProductStore& store_;
+  const base::Clock& clock_;
+  L1Cache l1_;
+  ViewCounter views_;
+  Counters counters_{};
+  std::atomic<bool> store_failing_ = false;
+
+  std::mutex flights_mutex_;  // taken before the locks of l1_ and loads_
+  absl::flat_hash_map<ProductId, std::vector<Done>> flights_;  // the callers of each id under way
+  size_t callers_waiting_ = 0;
+
+  std::mutex popular_mutex_;
+  Popular popular_;
+
+  // The stages; last, because their threads run on the members above.
+  base::Batcher<ProductId> loads_;
+  base::Batcher<PendingList> lists_;
+  base::Batcher<PendingPopular> populars_;
+};
+
+}  // namespace ecom::product

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "product/product.h"
+
+namespace ecom::product {
+
+/// Holds the products. Thread-safe; every call blocks for its I/O.
+class ProductStore {
+ public:
+  virtual ~ProductStore() = default;
+
+  /// Reads products by id, in order; nullopt where there is none. One query.
+  ///
+  /// Returns UNAVAILABLE when the store cannot be asked.
+  virtual absl::StatusOr<std::vector<std::optional<Product>>> FindProducts(
+      std::span<const ProductId> ids) = 0;
+
+  /// Reads one page of a list. One query. Returns UNAVAILABLE.
+  virtual absl::StatusOr<std::vector<Product>> ListProducts(const ListQuery& query) = 0;
+
+  /// Adds views in one transaction, without touching `updated_at`. A product that is gone is
+  /// passed over. Returns the new count of each, in order (0 where the product is gone).
+  ///
+  /// Returns UNAVAILABLE: nothing was counted; count the same again.
+  virtual absl::StatusOr<std::vector<int64_t>> AddViews(std::span<const ViewDelta> deltas) = 0;
+};
+
+}  // namespace ecom::product

@@ -1,0 +1,81 @@
+#include "rpc/coupon_service.h"
+
+#include <utility>
+
+#include "rpc/encode.h"
+
+namespace ecom::rpc {
+namespace {
+
+coupon::Holder HolderOf(int64_t coupon_id, int64_t user_id) {
+  return {.coupon = {coupon_id}, .user = {user_id}};
+}
+
+coupon::v1::CouponIssueStatus ToProto(coupon::IssueState state) {
+  switch (state) {
+    case coupon::IssueState::kQueued:
+      return coupon::v1::COUPON_ISSUE_STATUS_QUEUED;
+    case coupon::IssueState::kIssued:
+      return coupon::v1::COUPON_ISSUE_STATUS_ISSUED;
+    case coupon::IssueState::kRejected:
+      return coupon::v1::COUPON_ISSUE_STATUS_REJECTED;
+  }
+  return coupon::v1::COUPON_ISSUE_STATUS_UNSPECIFIED;
+}
+
+}  // namespace
+
+CouponService::CouponService(coupon::Issuer& issuer, const base::Clock& clock, InFlight& in_flight)
+    : issuer_(issuer), clock_(clock), in_flight_(in_flight) {}
+
+void CouponService::Start(grpc::ServerCompletionQueue& queue, int posted) {
+  issues_.push_back(std::make_unique<Issue>(
+      [this, &queue](auto* context, auto* request, auto* responder, Event* event) {
+        service_.RequestIssueCoupon(context, request, responder, &queue, &queue, event);
+      },
+      [this](Issue::Call& call) { HandleIssue(call); }, in_flight_));
+  finds_.push_back(std::make_unique<Find>(
+      [this, &queue](auto* context, auto* request, auto* responder, Event* event) {
+        service_.RequestGetCouponIssue(context, request, responder, &queue, &queue, event);
+      },
+      [this](Find::Call& call) { HandleFind(call); }, in_flight_));
+  issues_.back()->Start(posted);
+  finds_.back()->Start(posted);
+}
+
+void CouponService::HandleIssue(Issue::Call& call) {
+  const coupon::v1::IssueCouponRequest& request = call.request();
+  coupon::IssueRequest issue{.holder = HolderOf(request.coupon_id(), request.user_id()),
+                             .idempotency_key = {},
+                             .deadline = call.Deadline(clock_)};
+  if (request.has_idempotency_key()) issue.idempotency_key = request.idempotency_key();
+  issuer_.Issue(std::move(issue), [&call](absl::StatusOr<coupon::IssueAnswer> answer) {
+    if (!answer.ok()) return FinishWithError(call, answer.status());
+    if (answer->outcome != coupon::IssueOutcome::kQueued) return call.Finish(ToError(answer->outcome));
+    coupon::v1::IssueCouponResponse& response = call.response();
+    response.set_user_id(call.request().user_id());
+    response.set_coupon_id(call.request().coupon_id());
+    response.set_request_id(answer->request.ToString());
+    response.set_status(coupon::v1::COUPON_ISSUE_STATUS_QUEUED);
+    call.Finish();
+  });
+}
+
+void CouponService::HandleFind(Find::Call& call) {
+  const coupon::Holder holder = HolderOf(call.request().coupon_id(), call.request().user_id());
+  issuer_.Find(holder, [&call](absl::StatusOr<std::optional<coupon::Issue>> issue) {
+    if (!issue.ok()) return FinishWithError(call, issue.status());
+    if (!*issue) return call.Finish(Error::kIssueNotFound);
+    coupon::v1::GetCouponIssueResponse& response = call.response();
+    response.set_user_id(call.request().user_id());
+    response.set_coupon_id(call.request().coupon_id());
+    response.set_request_id((*issue)->request.ToString());
+    response.set_status(ToProto((*issue)->state));
+    if ((*issue)->state == coupon::IssueState::kIssued) {
+      Encode((*issue)->issued_at, *response.mutable_issued_at());
+    }
+    call.Finish();
+  });
+}
+
+}  // namespace ecom::rpc

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <grpcpp/support/status.h>
+
+#include "absl/status/status.h"
+#include "coupon/issuer.h"
+
+namespace ecom::rpc {
+
+/// What a caller can be told, beside an answer. The one place that knows codes and wording.
+enum class Error {
+  kSoldOut,
+  kDuplicate,
+  kUnknownCoupon,
+  kIssueNotFound,
+  kNotOpen,
+  kProductNotFound,
+  kInvalid,
+  kUnavailable,
+  kDeadlineExceeded,
+  kInternal,
+};
+
+/// The gRPC status of an error: its code, the message for users, and a google.rpc.ErrorInfo.
+/// Built once; costs a copy. Thread-safe.
+const grpc::Status& ToGrpc(Error error);
+
+/// Maps what the rooms below report: INVALID_ARGUMENT, UNAVAILABLE, DEADLINE_EXCEEDED and
+/// NOT_FOUND (of a product) as they are; anything else is our own bug, kInternal.
+Error ToError(const absl::Status& status);
+
+/// Maps a refusal; `outcome` must not be kQueued.
+Error ToError(coupon::IssueOutcome outcome);
+
+}  // namespace ecom::rpc

@@ -1,0 +1,187 @@
+// What every CouponStore and GateAuthority must do, whatever is behind it.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "coupon/store.h"
+#include "support/coupon_backend.h"
+
+namespace ecom::tests {
+namespace {
+
+using coupon::AdmittedClaim;
+using coupon::Coupon;
+using coupon::CouponId;
+using coupon::Issue;
+using coupon::IssueState;
+using coupon::LogRecord;
+using coupon::RecordOutcome;
+using coupon::RequestId;
+
+class Store : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    backend_ = MakeCouponBackend(GetParam());
+    coupon_ = OpenCoupon(backend_->clock(), 1, 2);
+    backend_->PutCoupon(coupon_);
+  }
+
+  LogRecord RecordOf(int64_t user, RequestId request = RequestId::Random(), int64_t generation = 1) {
+    return {.position = ++position_,
+            .record = AdmittedClaim{.holder = {.coupon = coupon_.id, .user = {user}},
+                                    .request = request,
+                                    .incarnation = coupon_.incarnation,
+                                    .generation = {generation},
+                                    .claimed_at = backend_->clock().Now()}};
+  }
+
+  LogRecord BarrierOf(int64_t generation) {
+    return {.position = ++position_,
+            .record = coupon::Barrier{.coupon = coupon_.id, .generation = {generation}}};
+  }
+
+  std::vector<RecordOutcome> Record(const std::vector<LogRecord>& batch) {
+    auto outcomes = backend_->store().Record(batch);
+    EXPECT_TRUE(outcomes.ok()) << outcomes.status();
+    return outcomes.ok() ? *outcomes : std::vector<RecordOutcome>{};
+  }
+
+  int64_t Available() {
+    auto coupons = backend_->store().FindCoupons(std::vector{coupon_.id});
+    return (*coupons)[0]->available_quantity;
+  }
+
+  std::optional<Issue> Find(int64_t user) {
+    const std::vector<coupon::Holder> holders = {{coupon_.id, {user}}};
+    return (*backend_->store().FindIssues(holders))[0];
+  }
+
+  std::unique_ptr<CouponBackend> backend_;
+  Coupon coupon_;
+  coupon::LogPosition position_ = 0;
+};
+
+TEST_P(Store, ReadsCouponsByIdInOrder) {
+  auto coupons = backend_->store().FindCoupons(std::vector{CouponId{99}, coupon_.id});
+  ASSERT_TRUE(coupons.ok());
+  EXPECT_EQ((*coupons)[0], std::nullopt);
+  const Coupon& found = *(*coupons)[1];
+  EXPECT_EQ(found.id, coupon_.id);
+  EXPECT_EQ(found.name, coupon_.name);
+  EXPECT_EQ(found.incarnation, coupon_.incarnation);
+  EXPECT_EQ(found.total_quantity, 2);
+  EXPECT_EQ(found.available_quantity, 2);
+  EXPECT_EQ(found.starts_at, coupon_.starts_at);
+  EXPECT_EQ(found.ends_at, coupon_.ends_at);
+}
+
+TEST_P(Store, IssuesOneRowAUserUpToTheStockAndKeepsTheRestAsRejections) {
+  EXPECT_EQ(Record({RecordOf(1), RecordOf(1), RecordOf(2), RecordOf(3)}),
+            (std::vector{RecordOutcome::kIssued, RecordOutcome::kDuplicate, RecordOutcome::kIssued,
+                         RecordOutcome::kOverAdmitted}));
+  EXPECT_EQ(Available(), 0);
+  EXPECT_EQ(backend_->CountIssues(coupon_.id), 2);
+  EXPECT_EQ(backend_->CountRejections(coupon_.id), 1);
+}
+
+TEST_P(Store, ChangesNothingMoreWhenABatchComesAgain) {
+  const std::vector<LogRecord> batch = {RecordOf(1), RecordOf(2), RecordOf(3)};
+  Record(batch);
+  EXPECT_EQ(Record(batch), (std::vector{RecordOutcome::kDuplicate, RecordOutcome::kDuplicate,
+                                        RecordOutcome::kOverAdmitted}));
+  EXPECT_EQ(Available(), 0);
+  EXPECT_EQ(backend_->CountIssues(coupon_.id), 2);
+  EXPECT_EQ(backend_->CountRejections(coupon_.id), 1);
+}
+
+TEST_P(Store, TellsTheRowOfAHolderWithItsRequestAndTime) {
+  const RequestId request = RequestId::Random();
+  Record({RecordOf(1, request)});
+  const std::optional<Issue> issue = Find(1);
+  ASSERT_NE(issue, std::nullopt);
+  EXPECT_EQ(issue->request, request);
+  EXPECT_EQ(issue->state, IssueState::kIssued);
+  EXPECT_EQ(issue->issued_at, absl::FromUnixMicros(absl::ToUnixMicros(backend_->clock().Now())));
+  EXPECT_EQ(Find(2), std::nullopt);
+}
+
+TEST_P(Store, TellsARejectionUntilThereIsARow) {
+  Record({RecordOf(1), RecordOf(2)});
+  const RequestId request = RequestId::Random();
+  Record({RecordOf(3, request)});
+  EXPECT_EQ(Find(3)->state, IssueState::kRejected);
+  EXPECT_EQ(Find(3)->request, request);
+  coupon_.total_quantity = 3;
+  coupon_.available_quantity = 1;
+  backend_->PutCoupon(coupon_);
+  EXPECT_EQ(Record({RecordOf(3, request)}), std::vector{RecordOutcome::kIssued});
+  EXPECT_EQ(Find(3)->state, IssueState::kIssued);
+}
+
+TEST_P(Store, RejectsClaimsOfAnUnknownCouponOrOfAnotherIncarnation) {
+  LogRecord unknown = RecordOf(1);
+  std::get<AdmittedClaim>(unknown.record).holder.coupon = {99};
+  LogRecord earlier = RecordOf(1);
+  std::get<AdmittedClaim>(earlier.record).incarnation = "an earlier one";
+  EXPECT_EQ(Record({unknown, earlier}),
+            (std::vector{RecordOutcome::kUnknownCoupon, RecordOutcome::kUnknownCoupon}));
+  EXPECT_EQ(Available(), 2);
+}
+
+TEST_P(Store, DropsClaimsOfOlderGenerationsBehindABarrier) {
+  EXPECT_EQ(Record({RecordOf(1, RequestId::Random(), 1), BarrierOf(2),
+                    RecordOf(2, RequestId::Random(), 1)}),
+            (std::vector{RecordOutcome::kIssued, RecordOutcome::kBarrier, RecordOutcome::kStale}));
+  // It is remembered with the batch, and an older barrier does not lower it.
+  EXPECT_EQ(Record({BarrierOf(1), RecordOf(3, RequestId::Random(), 1),
+                    RecordOf(4, RequestId::Random(), 2)}),
+            (std::vector{RecordOutcome::kBarrier, RecordOutcome::kStale, RecordOutcome::kIssued}));
+  EXPECT_EQ(*backend_->authority().PassedBarrier(coupon_.id), coupon::Generation{2});
+}
+
+TEST_P(Store, RecordsSeveralCouponsInOneBatch) {
+  Coupon other = OpenCoupon(backend_->clock(), 2, 1);
+  backend_->PutCoupon(other);
+  LogRecord of_other = RecordOf(1);
+  std::get<AdmittedClaim>(of_other.record).holder.coupon = other.id;
+  std::get<AdmittedClaim>(of_other.record).incarnation = other.incarnation;
+  EXPECT_EQ(Record({of_other, RecordOf(1)}),
+            (std::vector{RecordOutcome::kIssued, RecordOutcome::kIssued}));
+  EXPECT_EQ(Available(), 1);
+  EXPECT_EQ(backend_->CountIssues(other.id), 1);
+}
+
+TEST_P(Store, FindsTheCouponsToArmFromTheirStartTo24HoursPastTheirEnd) {
+  const absl::Time now = backend_->clock().Now();
+  auto armable = [&](absl::Time at) { return backend_->store().FindArmable(at)->size(); };
+  EXPECT_EQ(armable(now), 1u);
+  EXPECT_EQ(armable(coupon_.starts_at - absl::Seconds(1)), 0u);
+  EXPECT_EQ(armable(coupon_.starts_at), 1u);
+  EXPECT_EQ(armable(coupon_.ends_at + absl::Hours(24) - absl::Seconds(1)), 1u);
+  EXPECT_EQ(armable(coupon_.ends_at + absl::Hours(24)), 0u);
+}
+
+TEST_P(Store, AdvancesTheGenerationByOne) {
+  EXPECT_EQ(backend_->authority().AdvanceGeneration(coupon_.id)->gate_generation,
+            coupon::Generation{1});
+  EXPECT_EQ(backend_->authority().AdvanceGeneration(coupon_.id)->gate_generation,
+            coupon::Generation{2});
+  EXPECT_TRUE(absl::IsNotFound(backend_->authority().AdvanceGeneration({99}).status()));
+}
+
+TEST_P(Store, KnowsWhatAGateMustHold) {
+  Record({RecordOf(7)});
+  auto contents = backend_->authority().ReadContents(coupon_.id);
+  ASSERT_TRUE(contents.ok());
+  EXPECT_EQ(contents->stock, 1);
+  EXPECT_EQ(contents->participants, std::vector{coupon::UserId{7}});
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, Store, testing::ValuesIn(kCouponBackends),
+                         [](const auto& param) { return std::string(param.param); });
+
+}  // namespace
+}  // namespace ecom::tests

@@ -1,0 +1,181 @@
+// What every CouponGate and GateControl must do, whatever is behind it.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "coupon/gate.h"
+#include "support/coupon_backend.h"
+
+namespace ecom::tests {
+namespace {
+
+using coupon::Admission;
+using coupon::Claim;
+using coupon::Coupon;
+using coupon::RequestId;
+using coupon::UserId;
+using coupon::Verdict;
+
+class Gate : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    backend_ = MakeCouponBackend(GetParam());
+    coupon_ = OpenCoupon(backend_->clock(), 1, 2);
+    coupon_.gate_generation = {1};
+  }
+
+  void Arm(coupon::GateContents contents) {
+    ASSERT_TRUE(backend_->control().Arm(coupon_, std::move(contents)).ok());
+  }
+
+  Claim ClaimOf(int64_t user) {
+    return {.holder = {.coupon = coupon_.id, .user = {user}}, .request = RequestId::Random()};
+  }
+
+  std::vector<Verdict> Admit(const std::vector<Claim>& claims) {
+    auto admissions = backend_->gate().Admit(coupon_, claims);
+    EXPECT_TRUE(admissions.ok()) << admissions.status();
+    std::vector<Verdict> verdicts;
+    for (const Admission& admission : *admissions) verdicts.push_back(admission.verdict);
+    return verdicts;
+  }
+
+  std::unique_ptr<CouponBackend> backend_;
+  Coupon coupon_;
+};
+
+TEST_P(Gate, AdmitsUpToTheStockInOrder) {
+  Arm({.stock = 2});
+  EXPECT_EQ(Admit({ClaimOf(1), ClaimOf(2), ClaimOf(3)}),
+            (std::vector{Verdict::kAdmitted, Verdict::kAdmitted, Verdict::kSoldOut}));
+}
+
+TEST_P(Gate, AnswersTheSameRequestAsReplayAndAnotherOneAsDuplicate) {
+  Arm({.stock = 2});
+  const Claim first = ClaimOf(1);
+  EXPECT_EQ(Admit({first, first, ClaimOf(1)}),
+            (std::vector{Verdict::kAdmitted, Verdict::kReplay, Verdict::kDuplicate}));
+  EXPECT_EQ(Admit({first}), std::vector{Verdict::kReplay});
+}
+
+TEST_P(Gate, SaysDuplicateToAHolderEvenWhenSoldOutOrClosed) {
+  Arm({.stock = 1});
+  EXPECT_EQ(Admit({ClaimOf(1), ClaimOf(1), ClaimOf(2)}),
+            (std::vector{Verdict::kAdmitted, Verdict::kDuplicate, Verdict::kSoldOut}));
+  backend_->clock().Advance(absl::Hours(2));
+  EXPECT_EQ(Admit({ClaimOf(1), ClaimOf(2)}), (std::vector{Verdict::kDuplicate, Verdict::kNotOpen}));
+}
+
+TEST_P(Gate, TakesNothingOutsideTheWindow) {
+  Arm({.stock = 2});
+  backend_->clock().Advance(absl::Hours(1));  // ends_at is exclusive
+  EXPECT_EQ(Admit({ClaimOf(1)}), std::vector{Verdict::kNotOpen});
+  EXPECT_EQ((*backend_->control().Inspect(coupon_.id))->stock, 2);
+}
+
+TEST_P(Gate, KnowsTheParticipantsThatItWasArmedWith) {
+  Arm({.stock = 1, .participants = {UserId{7}}});
+  auto admissions = backend_->gate().Admit(coupon_, std::vector{ClaimOf(7)});
+  ASSERT_TRUE(admissions.ok());
+  EXPECT_EQ((*admissions)[0].verdict, Verdict::kDuplicate);
+  EXPECT_TRUE((*admissions)[0].recorded);
+}
+
+TEST_P(Gate, RefusesAllUnlessArmedAtTheGenerationOfTheCoupon) {
+  const std::vector claims = {ClaimOf(1)};
+  EXPECT_TRUE(absl::IsFailedPrecondition(backend_->gate().Admit(coupon_, claims).status()));
+  Arm({.stock = 2});
+  coupon_.gate_generation = {2};
+  EXPECT_TRUE(absl::IsFailedPrecondition(backend_->gate().Admit(coupon_, claims).status()));
+  coupon_.gate_generation = {1};
+  EXPECT_EQ(Admit(claims), std::vector{Verdict::kAdmitted});
+  EXPECT_TRUE(*backend_->control().Close(coupon_.id));
+  EXPECT_FALSE(*backend_->control().Close(coupon_.id));
+  EXPECT_TRUE(absl::IsFailedPrecondition(backend_->gate().Admit(coupon_, claims).status()));
+}
+
+TEST_P(Gate, RemembersAReservationUntilItIsRecorded) {
+  Arm({.stock = 2});
+  const Claim claim = ClaimOf(1);
+  const std::vector holders = {claim.holder, ClaimOf(2).holder};
+  Admit({claim});
+  auto reservations = backend_->gate().FindReservations(holders);
+  ASSERT_TRUE(reservations.ok());
+  EXPECT_EQ((*reservations)[0], claim.request);
+  EXPECT_EQ((*reservations)[1], std::nullopt);
+  EXPECT_EQ((*backend_->control().Inspect(coupon_.id))->reservations, 1);
+
+  ASSERT_TRUE(backend_->gate().Recorded(std::vector{claim, claim, ClaimOf(2)}).ok());
+  EXPECT_EQ((*backend_->gate().FindReservations(holders))[0], std::nullopt);
+  auto admissions = backend_->gate().Admit(coupon_, std::vector{claim});
+  EXPECT_EQ((*admissions)[0].verdict, Verdict::kDuplicate);
+  EXPECT_TRUE((*admissions)[0].recorded);
+}
+
+TEST_P(Gate, KeepsAReservationWhenAnotherRequestOfTheUserIsRecorded) {
+  Arm({.stock = 2});
+  const Claim claim = ClaimOf(1);
+  Admit({claim});
+  ASSERT_TRUE(backend_->gate().Recorded(std::vector{ClaimOf(1)}).ok());
+  EXPECT_EQ(Admit({claim}), std::vector{Verdict::kReplay});
+}
+
+TEST_P(Gate, ListsReservationsByAgeUpToABound) {
+  Arm({.stock = 2});
+  const Claim old = ClaimOf(1);
+  Admit({old});
+  backend_->clock().Advance(absl::Seconds(10));
+  Admit({ClaimOf(2)});
+  const absl::Time now = backend_->clock().Now();
+  auto before = backend_->control().FindReservationsBefore(coupon_.id, now, 10);
+  ASSERT_TRUE(before.ok());
+  ASSERT_EQ(before->size(), 1u);
+  EXPECT_EQ((*before)[0].claim.request, old.request);
+  EXPECT_EQ((*before)[0].claimed_at, now - absl::Seconds(10));
+  auto bounded =
+      backend_->control().FindReservationsBefore(coupon_.id, now + absl::Seconds(1), 1);
+  EXPECT_EQ(bounded->size(), 1u);
+}
+
+TEST_P(Gate, ForgetsEverythingWhenArmedAgain) {
+  Arm({.stock = 2});
+  Admit({ClaimOf(1), ClaimOf(2)});
+  coupon_.gate_generation = {2};
+  Arm({.stock = 1, .participants = {UserId{2}}});
+  const auto state = **backend_->control().Inspect(coupon_.id);
+  EXPECT_TRUE(state.open);
+  EXPECT_EQ(state.generation, coupon_.gate_generation);
+  EXPECT_EQ(state.total, 2);
+  EXPECT_EQ(state.stock, 1);
+  EXPECT_EQ(state.participants, 1);
+  EXPECT_EQ(state.reservations, 0);
+  EXPECT_EQ(Admit({ClaimOf(1), ClaimOf(2)}),
+            (std::vector{Verdict::kAdmitted, Verdict::kDuplicate}));
+}
+
+TEST_P(Gate, IsGoneAfterDisarm) {
+  Arm({.stock = 2});
+  ASSERT_TRUE(backend_->control().Disarm(coupon_.id).ok());
+  EXPECT_EQ(*backend_->control().Inspect(coupon_.id), std::nullopt);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, Gate, testing::ValuesIn(kCouponBackends),
+                         [](const auto& param) { return std::string(param.param); });
+
+// Own to the embedded gate, which takes its cap from the configuration.
+TEST(EmbeddedGate, RefusesAsBusyBeyondTheCapOnReservations) {
+  EmbeddedCouponBackend backend(/*in_memory=*/true, {.reservations_max = 1});
+  const Coupon coupon = OpenCoupon(backend.clock(), 1, 5);
+  ASSERT_TRUE(backend.control().Arm(coupon, {.stock = 5}).ok());
+  const std::vector<Claim> claims = {{{coupon.id, {1}}, RequestId::Random()},
+                                     {{coupon.id, {2}}, RequestId::Random()}};
+  auto admissions = backend.gate().Admit(coupon, claims);
+  EXPECT_EQ((*admissions)[1].verdict, Verdict::kBusy);
+  ASSERT_TRUE(backend.gate().Recorded(std::vector{claims[0]}).ok());
+  EXPECT_EQ((*backend.gate().Admit(coupon, claims))[1].verdict, Verdict::kAdmitted);
+}
+
+}  // namespace
+}  // namespace ecom::tests

@@ -1,0 +1,156 @@
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "coupon/claim_log.h"
+#include "coupon/store.h"
+
+namespace ecom::tests {
+
+/// A claim log that does what a test tells it: refuse, lose, or wait. Thread-safe.
+class FaultyLog final : public coupon::ClaimLog {
+ public:
+  explicit FaultyLog(coupon::ClaimLog& log) : log_(log) {}
+
+  /// Every later Append is carried out and then answered with `answer`.
+  void AnswerAppends(absl::Status answer) { Set([&] { answer_ = std::move(answer); }); }
+  /// Every later Append is not carried out; it is answered with UNAVAILABLE.
+  void LoseAppends(bool lose) { Set([&] { lose_ = lose; }); }
+  /// What Ready answers.
+  void AnswerReady(absl::Status ready) { Set([&] { ready_ = std::move(ready); }); }
+  /// Appends wait, from now until Release.
+  void Hold() { Set([&] { held_ = true; }); }
+  void Release() { Set([&] { held_ = false; }); }
+  /// Called before each Append is carried out.
+  void OnAppend(std::function<void(std::span<const coupon::AdmittedClaim>)> callback) {
+    Set([&] { on_append_ = std::move(callback); });
+  }
+  /// Waits until an Append is held.
+  void WaitUntilOneIsHeld() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return waiting_ > 0; });
+  }
+  int appends() {
+    std::lock_guard lock(mutex_);
+    return appends_;
+  }
+
+  absl::Status Append(std::span<const coupon::AdmittedClaim> claims) override {
+    absl::Status answer;
+    {
+      std::unique_lock lock(mutex_);
+      ++appends_;
+      if (on_append_) on_append_(claims);
+      ++waiting_;
+      changed_.notify_all();
+      changed_.wait(lock, [this] { return !held_; });
+      --waiting_;
+      if (lose_) return absl::UnavailableError("lost by the test");
+      answer = answer_;
+    }
+    if (absl::Status appended = log_.Append(claims); !appended.ok()) return appended;
+    return answer;
+  }
+  absl::Status AppendBarrier(coupon::CouponId coupon, coupon::Generation generation) override {
+    return log_.AppendBarrier(coupon, generation);
+  }
+  absl::Status Ready() const override {
+    std::lock_guard lock(mutex_);
+    return ready_;
+  }
+
+ private:
+  template <typename Change>
+  void Set(Change change) {
+    {
+      std::lock_guard lock(mutex_);
+      change();
+    }
+    changed_.notify_all();
+  }
+
+  coupon::ClaimLog& log_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  absl::Status answer_;
+  absl::Status ready_;
+  bool lose_ = false;
+  bool held_ = false;
+  int waiting_ = 0;
+  int appends_ = 0;
+  std::function<void(std::span<const coupon::AdmittedClaim>)> on_append_;
+};
+
+/// A coupon store that counts its calls, and fails when told to. Thread-safe.
+class FaultyStore final : public coupon::CouponStore {
+ public:
+  explicit FaultyStore(coupon::CouponStore& store) : store_(store) {}
+
+  /// The next `count` calls of Record fail: before they do anything, or after the commit.
+  void FailRecords(int count, bool after_commit) {
+    std::lock_guard lock(mutex_);
+    record_failures_ = count;
+    after_commit_ = after_commit;
+  }
+  /// While true, every reading call fails.
+  void FailReads(bool fail) {
+    std::lock_guard lock(mutex_);
+    fail_reads_ = fail;
+  }
+  int reads() {
+    std::lock_guard lock(mutex_);
+    return reads_;
+  }
+
+  absl::StatusOr<std::vector<std::optional<coupon::Coupon>>> FindCoupons(
+      std::span<const coupon::CouponId> ids) override {
+    if (absl::Status status = Read(); !status.ok()) return status;
+    return store_.FindCoupons(ids);
+  }
+  absl::StatusOr<std::vector<std::optional<coupon::Issue>>> FindIssues(
+      std::span<const coupon::Holder> holders) override {
+    if (absl::Status status = Read(); !status.ok()) return status;
+    return store_.FindIssues(holders);
+  }
+  absl::StatusOr<std::vector<coupon::Coupon>> FindArmable(absl::Time now) override {
+    if (absl::Status status = Read(); !status.ok()) return status;
+    return store_.FindArmable(now);
+  }
+  absl::StatusOr<std::vector<coupon::RecordOutcome>> Record(
+      std::span<const coupon::LogRecord> batch) override {
+    bool fail = false;
+    bool after_commit = false;
+    {
+      std::lock_guard lock(mutex_);
+      fail = record_failures_ > 0;
+      if (fail) --record_failures_;
+      after_commit = after_commit_;
+    }
+    const absl::Status failure = absl::UnavailableError("failed by the test");
+    if (fail && !after_commit) return failure;
+    auto outcomes = store_.Record(batch);
+    if (fail) return failure;
+    return outcomes;
+  }
+
+ private:
+  absl::Status Read() {
+    std::lock_guard lock(mutex_);
+    ++reads_;
+    return fail_reads_ ? absl::UnavailableError("failed by the test") : absl::OkStatus();
+  }
+
+  coupon::CouponStore& store_;
+  std::mutex mutex_;
+  int record_failures_ = 0;
+  bool after_commit_ = false;
+  bool fail_reads_ = false;
+  int reads_ = 0;
+};
+
+}  // namespace ecom::tests

@@ -1,0 +1,186 @@
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "support/coupon_pipeline.h"
+
+namespace ecom::tests {
+namespace {
+
+using coupon::IssueOutcome;
+
+class Reconciler : public testing::Test {
+ protected:
+  void SetUp() override { PutCoupon(10); }
+
+  void PutCoupon(int64_t total) {
+    pipeline_.backend.PutCoupon(OpenCoupon(pipeline_.backend.clock(), 1, total));
+  }
+
+  coupon::GateState State() { return **pipeline_.backend.control().Inspect({1}); }
+
+  void Reconcile() {
+    const absl::Status status = pipeline_.reconciler.Reconcile();
+    ASSERT_TRUE(status.ok()) << status;
+  }
+
+  CouponPipeline pipeline_;
+};
+
+TEST_F(Reconciler, ArmsTheGatesOfOpenCoupons) {
+  coupon::Coupon future = OpenCoupon(pipeline_.backend.clock(), 2, 5);
+  future.starts_at = pipeline_.backend.clock().Now() + absl::Hours(5);
+  future.ends_at = future.starts_at + absl::Hours(1);
+  pipeline_.backend.PutCoupon(future);
+  Reconcile();
+  EXPECT_TRUE(State().open);
+  EXPECT_EQ(State().stock, 10);
+  EXPECT_EQ(*pipeline_.backend.control().Inspect({2}), std::nullopt);
+  EXPECT_EQ(pipeline_.reconciler.stats().gates_open, 1);
+  pipeline_.backend.clock().Advance(absl::Hours(5));
+  Reconcile();
+  EXPECT_NE(*pipeline_.backend.control().Inspect({2}), std::nullopt);
+}
+
+TEST_F(Reconciler, DropsAGateADayPastItsEnd) {
+  Reconcile();
+  pipeline_.backend.clock().Advance(absl::Hours(26));
+  Reconcile();
+  EXPECT_EQ(*pipeline_.backend.control().Inspect({1}), std::nullopt);
+}
+
+TEST_F(Reconciler, ChangesNothingWhenAllAgree) {
+  Reconcile();
+  ASSERT_TRUE(pipeline_.Issue(1, 1).ok());
+  ASSERT_TRUE(pipeline_.Drain());
+  for (int pass = 0; pass < 5; ++pass) Reconcile();
+  EXPECT_EQ(pipeline_.reconciler.stats().rebuilds, 1);
+  EXPECT_EQ(State().generation, coupon::Generation{1});
+}
+
+TEST_F(Reconciler, RecordsWhatAnEarlierProcessLeftInTheLogBeforeItOpensTheGate) {
+  pipeline_.store.FailRecords(1, /*after_commit=*/false);
+  const std::vector<coupon::AdmittedClaim> left = {{.holder = {{1}, {77}},
+                                                    .request = coupon::RequestId::Random(),
+                                                    .incarnation = "incarnation-1",
+                                                    .generation = {0}}};
+  ASSERT_TRUE(pipeline_.backend.log().Append(left).ok());
+  Reconcile();
+  EXPECT_EQ(State().stock, 9);
+  EXPECT_EQ(State().participants, 1);
+  EXPECT_EQ(pipeline_.Issue(1, 77)->outcome, IssueOutcome::kDuplicate);
+}
+
+TEST_F(Reconciler, RebuildsAGateOfAnotherTotal) {
+  Reconcile();
+  ASSERT_TRUE(pipeline_.Issue(1, 1).ok());
+  ASSERT_TRUE(pipeline_.Drain());
+  coupon::Coupon coupon = *(*pipeline_.store.FindCoupons(std::vector{coupon::CouponId{1}}))[0];
+  coupon.total_quantity = 20;
+  coupon.available_quantity = 19;
+  pipeline_.backend.PutCoupon(coupon);
+  Reconcile();
+  EXPECT_EQ(State().total, 20);
+  EXPECT_EQ(State().stock, 19);
+  EXPECT_EQ(State().participants, 1);
+}
+
+TEST_F(Reconciler, RebuildsAGateThatKeepsContradictingTheRows) {
+  Reconcile();
+  coupon::Coupon coupon = OpenCoupon(pipeline_.backend.clock(), 1, 10);
+  coupon.gate_generation = State().generation;
+  ASSERT_TRUE(pipeline_.backend.control()
+                  .Arm(coupon, {.stock = 8, .participants = {{100}, {101}}})
+                  .ok());
+  Reconcile();
+  Reconcile();
+  EXPECT_EQ(State().stock, 10);
+  EXPECT_EQ(State().participants, 0);
+}
+
+TEST_F(Reconciler, DoesNotRebuildForEverWhatARebuildDoesNotCure) {
+  Reconcile();
+  coupon::Coupon coupon = *(*pipeline_.store.FindCoupons(std::vector{coupon::CouponId{1}}))[0];
+  coupon.available_quantity = 7;  // by hand, without rows
+  pipeline_.backend.PutCoupon(coupon);
+  for (int pass = 0; pass < 10; ++pass) Reconcile();
+  EXPECT_EQ(pipeline_.reconciler.stats().rebuilds, 2);
+}
+
+TEST_F(Reconciler, AppendsAgainAReservationThatTheLogHasLost) {
+  Reconcile();
+  pipeline_.log.LoseAppends(true);
+  EXPECT_TRUE(absl::IsUnavailable(pipeline_.Issue(1, 1).status()));
+  pipeline_.log.LoseAppends(false);
+  Reconcile();
+  EXPECT_EQ(pipeline_.reconciler.stats().republished, 0) << "it may still be on its way";
+  pipeline_.backend.clock().Advance(absl::Seconds(11));
+  Reconcile();
+  EXPECT_EQ(pipeline_.reconciler.stats().republished, 1);
+  ASSERT_TRUE(pipeline_.Drain());
+  ASSERT_TRUE(Eventually([this] { return State().reservations == 0; }));
+  EXPECT_EQ(pipeline_.backend.CountIssues({1}), 1);
+}
+
+TEST_F(Reconciler, LeavesOldReservationsAloneWhileTheRecorderLags) {
+  Reconcile();
+  pipeline_.store.FailRecords(1000000, /*after_commit=*/false);
+  ASSERT_TRUE(pipeline_.Issue(1, 1).ok());
+  pipeline_.backend.clock().Advance(absl::Minutes(10));
+  Reconcile();
+  EXPECT_EQ(pipeline_.reconciler.stats().republished, 0);
+  pipeline_.store.FailRecords(0, false);
+  ASSERT_TRUE(pipeline_.Drain());
+}
+
+// The server that admitted under the old generation appends late: its claim was not promised to
+// anybody, and the unit is somebody else's by now.
+TEST_F(Reconciler, NobodyIsOverIssuedOrFalselyPromisedWhenAnAppendOutlivesARebuild) {
+  PutCoupon(1);
+  Reconcile();
+  pipeline_.log.Hold();
+  auto late = pipeline_.Begin(1, 1, "k");
+  pipeline_.log.WaitUntilOneIsHeld();
+  // Meanwhile another server rebuilds.
+  FaultyLog other_log(pipeline_.backend.log());
+  coupon::Reconciler other(
+      {.ack_deadline = absl::Milliseconds(5)},
+      {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.control(), other_log,
+       pipeline_.backend.source(), pipeline_.directory, pipeline_.backend.clock()});
+  other.RequestRebuild({1});
+  ASSERT_TRUE(other.Reconcile().ok());
+  EXPECT_EQ(State().stock, 1);
+  pipeline_.backend.clock().Advance(absl::Seconds(3));  // the old ack deadline passes
+  pipeline_.log.Release();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(late.get().status()));
+  EXPECT_EQ(pipeline_.Issue(1, 2)->outcome, IssueOutcome::kQueued);
+  ASSERT_TRUE(pipeline_.Drain());
+  EXPECT_EQ(pipeline_.backend.CountIssues({1}), 1);
+  EXPECT_EQ(pipeline_.backend.CountRejections({1}), 0);
+  EXPECT_EQ(pipeline_.recorder->stats().stale, 1);
+  EXPECT_EQ(pipeline_.Issue(1, 1, "k")->outcome, IssueOutcome::kSoldOut);
+}
+
+TEST_F(Reconciler, GivesUpARebuildWhenTheRecorderDoesNotComeToTheBarrier) {
+  pipeline_.store.FailRecords(1000000, /*after_commit=*/false);
+  coupon::Reconciler impatient(
+      {.drain_timeout = absl::ZeroDuration()},
+      {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.control(), pipeline_.log,
+       pipeline_.backend.source(), pipeline_.directory, pipeline_.backend.clock()});
+  EXPECT_TRUE(absl::IsUnavailable(impatient.EnsureArmed({1})));
+  EXPECT_EQ(*pipeline_.backend.control().Inspect({1}), std::nullopt);
+  EXPECT_TRUE(absl::IsNotFound(impatient.EnsureArmed({99})));
+}
+
+TEST_F(Reconciler, LooksByItselfOnceStarted) {
+  coupon::Reconciler eager(
+      {.interval = absl::Milliseconds(1)},
+      {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.control(), pipeline_.log,
+       pipeline_.backend.source(), pipeline_.directory, pipeline_.backend.clock()});
+  eager.Start();
+  EXPECT_TRUE(Eventually([&] { return eager.stats().gates_open == 1; }));
+  eager.Stop();
+}
+
+}  // namespace
+}  // namespace ecom::tests

@@ -1,0 +1,82 @@
+#include <gtest/gtest.h>
+
+#include "support/coupon_pipeline.h"
+
+namespace ecom::tests {
+namespace {
+
+class Recorder : public testing::Test {
+ protected:
+  void SetUp() override {
+    pipeline_.backend.PutCoupon(OpenCoupon(pipeline_.backend.clock(), 1, 10));
+    // Before a test lets the store fail: arming needs the recorder.
+    ASSERT_TRUE(pipeline_.reconciler.EnsureArmed({1}).ok());
+  }
+
+  bool NoReservationsLeft() {
+    return Eventually(
+        [this] { return (*pipeline_.backend.control().Inspect({1}))->reservations == 0; });
+  }
+
+  CouponPipeline pipeline_;
+};
+
+TEST_F(Recorder, TellsTheGateOnceTheRowIsThere) {
+  ASSERT_TRUE(pipeline_.Issue(1, 1).ok());
+  ASSERT_TRUE(NoReservationsLeft());
+  EXPECT_EQ(pipeline_.backend.CountIssues({1}), 1);
+}
+
+TEST_F(Recorder, TriesABatchAgainThatTheStoreRefused) {
+  pipeline_.store.FailRecords(3, /*after_commit=*/false);
+  ASSERT_TRUE(pipeline_.Issue(1, 1).ok());
+  ASSERT_TRUE(NoReservationsLeft());
+  EXPECT_EQ(pipeline_.backend.CountIssues({1}), 1);
+}
+
+TEST_F(Recorder, CountsDuplicatesWhenTheAnswerToTheCommitWasLost) {
+  ASSERT_TRUE(pipeline_.Issue(1, 1).ok());
+  ASSERT_TRUE(NoReservationsLeft());
+  pipeline_.store.FailRecords(1, /*after_commit=*/true);
+  ASSERT_TRUE(pipeline_.Issue(1, 2).ok());
+  ASSERT_TRUE(NoReservationsLeft());
+  EXPECT_EQ(pipeline_.backend.CountIssues({1}), 2);
+  EXPECT_EQ(pipeline_.recorder->stats().issued, 1);
+  EXPECT_EQ(pipeline_.recorder->stats().duplicate, 1);
+}
+
+TEST_F(Recorder, RecordsWhatIsInTheLogBeforeItStops) {
+  for (int64_t user = 1; user <= 10; ++user) ASSERT_TRUE(pipeline_.Issue(1, user).ok());
+  pipeline_.recorder->Stop(absl::Seconds(20));
+  EXPECT_EQ(pipeline_.backend.CountIssues({1}), 10);
+  EXPECT_EQ(*pipeline_.backend.source().Lag(), 0);
+}
+
+TEST_F(Recorder, LeavesInTheLogWhatItCouldNotRecordInTime) {
+  pipeline_.store.FailRecords(1000000, /*after_commit=*/false);
+  ASSERT_TRUE(pipeline_.Issue(1, 1).ok());
+  pipeline_.recorder->Stop(absl::ZeroDuration());
+  EXPECT_EQ(*pipeline_.backend.source().Lag(), 1);
+}
+
+TEST_F(Recorder, KeepsARejectionAndHasTheGateRebuiltWhenItAdmittedBeyondTheStock) {
+  ASSERT_TRUE(pipeline_.Issue(1, 1).ok());
+  ASSERT_TRUE(NoReservationsLeft());
+  // Somebody lowers the stock behind the gate's back.
+  coupon::Coupon coupon = *(*pipeline_.store.FindCoupons(std::vector{coupon::CouponId{1}}))[0];
+  coupon.total_quantity = 1;
+  coupon.available_quantity = 0;
+  pipeline_.backend.PutCoupon(coupon);
+  ASSERT_TRUE(pipeline_.Issue(1, 2).ok());
+  ASSERT_TRUE(Eventually([&] { return pipeline_.recorder->stats().over_admitted == 1; }));
+  EXPECT_EQ(pipeline_.backend.CountRejections({1}), 1);
+  ASSERT_TRUE(Eventually([&] {
+    return (*pipeline_.Find(1, 2)).value().state == coupon::IssueState::kRejected;
+  }));
+  ASSERT_TRUE(pipeline_.reconciler.Reconcile().ok());
+  EXPECT_EQ((*pipeline_.backend.control().Inspect({1}))->stock, 0);
+  EXPECT_EQ(pipeline_.Issue(1, 3)->outcome, coupon::IssueOutcome::kSoldOut);
+}
+
+}  // namespace
+}  // namespace ecom::tests
