@@ -39,7 +39,8 @@ int main(int argc, char** argv) {
     case ecom::app::Action::kRun:
       break;
   }
-  ecom::base::ConfigureLog(parsed->config.log.format, parsed->config.log.level);
+  ecom::base::SetLogFormat(parsed->config.log.format);
+  ecom::base::SetLogLevel(parsed->config.log.level);
 
   sigset_t stop_signals;
   sigemptyset(&stop_signals);
@@ -50,7 +51,7 @@ int main(int argc, char** argv) {
   const auto app = ecom::app::App::Create(*parsed);
   if (!app.ok()) {
     ecom::base::Log(Level::kError, "cannot start", {{"error", app.status()}});
-    ecom::base::FlushLog();
+    ecom::base::FlushLog(absl::Seconds(1));
     return absl::IsFailedPrecondition(app.status()) ? EX_CONFIG : EX_UNAVAILABLE;
   }
   (*app)->Serve();
@@ -60,6 +61,6 @@ int main(int argc, char** argv) {
   ecom::base::Log(Level::kInfo, "stopping", {{"signal", signal}});
   pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);  // a second one ends the process at once
   (*app)->Stop();
-  ecom::base::FlushLog();
+  ecom::base::FlushLog(absl::Seconds(1));
   return EX_OK;
 }

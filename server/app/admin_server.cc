@@ -23,8 +23,10 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 
-#if !defined(CPPHTTPLIB_OPENSSL_SUPPORT) || !defined(CPPHTTPLIB_ZLIB_SUPPORT) || !defined(CPPHTTPLIB_BROTLI_SUPPORT)
-#error "compile with pkg-config's flags of cpp-httplib: its classes have another layout without them"
+#if !defined(CPPHTTPLIB_OPENSSL_SUPPORT) || !defined(CPPHTTPLIB_ZLIB_SUPPORT) || \
+    !defined(CPPHTTPLIB_BROTLI_SUPPORT)
+#error \
+    "compile with pkg-config's flags of cpp-httplib: its classes have another layout without them"
 #endif
 
 namespace ecom::app {
@@ -94,7 +96,8 @@ class BoundedStream final : public httplib::Stream {
 
   bool WaitFor(short event) const {
     for (;;) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline_ - SteadyClock::now());
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline_ - SteadyClock::now());
       if (left.count() <= 0) return false;
       pollfd ready{.fd = socket_, .events = event, .revents = 0};
       const int count = poll(&ready, 1, static_cast<int>(left.count()));
@@ -148,10 +151,12 @@ class SignalsBlocked {
 
 void SendJson(httplib::Response& response, int status, const Json& json) {
   response.status = status;
-  response.set_content(json.dump(-1, ' ', false, Json::error_handler_t::replace), "application/json");
+  response.set_content(json.dump(-1, ' ', false, Json::error_handler_t::replace),
+                       "application/json");
 }
 
-void SendError(httplib::Response& response, int status, std::string_view code, std::string_view message) {
+void SendError(httplib::Response& response, int status, std::string_view code,
+               std::string_view message) {
   SendJson(response, status, {{"code", code}, {"message", message}});
 }
 
@@ -163,7 +168,8 @@ Json ToJson(const Meter& meter) {
   if (!meter.base_unit.empty()) json["baseUnit"] = meter.base_unit;
   json["measurements"] = Json::array();
   for (const Meter::Measurement& measurement : meter.measurements) {
-    json["measurements"].push_back({{"statistic", measurement.statistic}, {"value", measurement.value}});
+    json["measurements"].push_back(
+        {{"statistic", measurement.statistic}, {"value", measurement.value}});
   }
   json["availableTags"] = Json::array();
   for (const Meter::Tag& tag : meter.tags) {
@@ -172,7 +178,9 @@ Json ToJson(const Meter& meter) {
   return json;
 }
 
-std::string Utc(absl::Time time) { return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone()); }
+std::string Utc(absl::Time time) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone());
+}
 
 constexpr std::string_view kMeterPrefix = "/actuator/metrics/";
 
@@ -181,7 +189,8 @@ constexpr std::string_view kMeterPrefix = "/actuator/metrics/";
 /// The library's server with our routes, our streams and a thread that accepts.
 class AdminServer::Http final : public httplib::Server {
  public:
-  Http(AdminServer::Options options, Deps deps) : options_(std::move(options)), deps_(std::move(deps)) {
+  Http(AdminServer::Options options, Deps deps)
+      : options_(std::move(options)), deps_(std::move(deps)) {
     set_payload_max_length(kBodyBytesMax);
     // The library's default sets SO_REUSEPORT, with which two servers share a port unnoticed.
     set_socket_options([](socket_t socket) {
@@ -189,7 +198,8 @@ class AdminServer::Http final : public httplib::Server {
       setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     });
     set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
-      if (request.method == "GET" && Answer(request.path, response)) return HandlerResponse::Handled;
+      if (request.method == "GET" && Answer(request.path, response))
+        return HandlerResponse::Handled;
       // The library finds no route either, but reads a body away before it asks for the error;
       // one that has no length it would wait for.
       if (request.has_header("Content-Length") || request.has_header("Transfer-Encoding")) {
@@ -198,11 +208,13 @@ class AdminServer::Http final : public httplib::Server {
       response.status = 404;
       return HandlerResponse::Handled;
     });
-    set_error_handler(HandlerWithResponse([this](const httplib::Request& request, httplib::Response& response) {
-      if (response.body.empty()) Explain(request, response);
-      return HandlerResponse::Handled;
-    }));
-    set_exception_handler([](const httplib::Request& request, httplib::Response& response, std::exception_ptr thrown) {
+    set_error_handler(
+        HandlerWithResponse([this](const httplib::Request& request, httplib::Response& response) {
+          if (response.body.empty()) Explain(request, response);
+          return HandlerResponse::Handled;
+        }));
+    set_exception_handler([](const httplib::Request& request, httplib::Response& response,
+                             std::exception_ptr thrown) {
       std::string what = "not an exception";
       try {
         std::rethrow_exception(thrown);
@@ -210,7 +222,8 @@ class AdminServer::Http final : public httplib::Server {
         what = error.what();
       } catch (...) {
       }
-      base::Log(base::Level::kError, "an admin request failed", {{"path", request.path}, {"error", what}});
+      base::Log(base::Level::kError, "an admin request failed",
+                {{"path", request.path}, {"error", what}});
       response.status = 500;
     });
   }
@@ -227,8 +240,9 @@ class AdminServer::Http final : public httplib::Server {
     }
     if (port_ > 0 && ::listen(svr_sock_, kBacklog) == 0) return absl::OkStatus();
     const int error = errno;
-    return absl::FailedPreconditionError(absl::StrCat("cannot listen on ", host, " port ", options_.port, ": ",
-                                                      error != 0 ? std::strerror(error) : "unknown address"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot listen on ", host, " port ", options_.port, ": ",
+                     error != 0 ? std::strerror(error) : "unknown address"));
   }
 
   /// Returns when connections are accepted, and Stop would end that.
@@ -243,7 +257,9 @@ class AdminServer::Http final : public httplib::Server {
     acceptor_ = std::thread([this] {
       pthread_setname_np(pthread_self(), "admin");
       listen_after_bind();
-      if (!stopping_) base::Log(base::Level::kError, "the admin port is closed: accepting failed", {{"port", port_}});
+      if (!stopping_)
+        base::Log(base::Level::kError, "the admin port is closed: accepting failed",
+                  {{"port", port_}});
     });
     accepting.get_future().wait();
   }
@@ -306,7 +322,8 @@ class AdminServer::Http final : public httplib::Server {
   /// Gives an error that has no body yet the one of the contract.
   void Explain(const httplib::Request& request, httplib::Response& response) const {
     const bool is_read = request.method == "GET";
-    const bool is_known = FindRoute(request.path) != nullptr || request.path.starts_with(kMeterPrefix);
+    const bool is_known =
+        FindRoute(request.path) != nullptr || request.path.starts_with(kMeterPrefix);
     if (response.status == 404 && !is_read && is_known) {
       response.set_header("Allow", "GET");
       SendError(response, 405, "CM405", "허용되지 않은 메서드입니다.");
@@ -332,7 +349,9 @@ class AdminServer::Http final : public httplib::Server {
     response.set_content(deps_.metrics(), "text/plain; version=0.0.4; charset=utf-8");
   }
 
-  void SendLive(httplib::Response& response) const { SendJson(response, 200, {{"status", StatusWord(true)}}); }
+  void SendLive(httplib::Response& response) const {
+    SendJson(response, 200, {{"status", StatusWord(true)}});
+  }
 
   void SendReady(httplib::Response& response) const {
     const std::vector<ComponentHealth> components = deps_.health();

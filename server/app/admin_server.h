@@ -88,7 +88,8 @@ class AdminServer {
   int port() const;
 
   /// Closes the port and finishes the requests that have begun, which takes up to
-  /// connection_time_max and as long as a callback. No callback is called afterwards. Idempotent; for one thread at a time.
+  /// connection_time_max and as long as a callback. No callback is called afterwards. Idempotent;
+  /// for one thread at a time.
   void Stop();
 
  private:

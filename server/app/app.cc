@@ -26,6 +26,8 @@ namespace {
 /// How long the server goes on after it said NOT_SERVING: for callers that look each moment.
 constexpr absl::Duration kLameDuck = absl::Milliseconds(200);
 
+constexpr absl::Duration kLogFlushTimeout = absl::Seconds(1);
+
 absl::Status MakeDataFolder(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
@@ -37,12 +39,25 @@ absl::Status MakeDataFolder(const std::string& path) {
   return absl::OkStatus();
 }
 
+product::Catalog::Options CatalogOptions(const Config::Product& config) {
+  product::Catalog::Options options;
+  options.l1.entries_max = static_cast<size_t>(config.l1_entries_max);
+  options.l1.bytes_max = static_cast<size_t>(config.l1_bytes_max);
+  options.l1.soft_ttl = config.soft_ttl;
+  options.l1.hard_ttl = config.hard_ttl;
+  options.l1.negative_ttl = config.negative_ttl;
+  options.loads_waiting_max = static_cast<size_t>(config.loads_queued_max);
+  options.views.flush_interval = config.view_flush_interval;
+  options.views.idle_max = config.hard_ttl;
+  return options;
+}
+
 /// Ends the process at once: an fsync that failed says nothing about what is on the disk, so
 /// nothing more may be promised. The next start reads what is really there.
 [[noreturn]] void DieOfIoError(const absl::Status& status) {
   base::Log(base::Level::kError, "the data file failed; the server ends at once and promises nothing",
             {{"error", status}});
-  base::FlushLog();
+  base::FlushLog(kLogFlushTimeout);
   _exit(EX_IOERR);
 }
 

@@ -83,10 +83,12 @@ bool HasControlCharacter(std::string_view text) {
 
 bool IsHost(std::string_view host) {
   in6_addr address;
-  if (host.find(':') != host.npos) return inet_pton(AF_INET6, std::string(host).c_str(), &address) == 1;
-  return !host.empty() && host.size() <= kHostBytesMax && std::ranges::all_of(host, [](unsigned char c) {
-    return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
-  });
+  if (host.find(':') != host.npos)
+    return inet_pton(AF_INET6, std::string(host).c_str(), &address) == 1;
+  return !host.empty() && host.size() <= kHostBytesMax &&
+         std::ranges::all_of(host, [](unsigned char c) {
+           return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
+         });
 }
 
 /// Reads `host:port`; without `default_port` the port must be there.
@@ -140,7 +142,8 @@ std::string PercentEncode(std::string_view text) {
     if (absl::ascii_isalnum(byte) || std::strchr("-._~", c) != nullptr) {
       encoded += c;
     } else {
-      absl::StrAppend(&encoded, "%", absl::AsciiStrToUpper(absl::StrCat(absl::Hex(byte, absl::kZeroPad2))));
+      absl::StrAppend(&encoded, "%",
+                      absl::AsciiStrToUpper(absl::StrCat(absl::Hex(byte, absl::kZeroPad2))));
     }
   }
   return encoded;
@@ -190,7 +193,8 @@ std::optional<RedisUrl> ParseRedisUrl(std::string_view text) {
   constexpr std::string_view kSocketScheme = "unix://";
   if (text.starts_with(kSocketScheme)) {
     const std::string_view path = text.substr(kSocketScheme.size());
-    if (path.empty() || path.size() > kPathBytesMax || HasControlCharacter(path)) return std::nullopt;
+    if (path.empty() || path.size() > kPathBytesMax || HasControlCharacter(path))
+      return std::nullopt;
     RedisUrl url;
     url.socket_path = path;
     return url;
@@ -210,9 +214,11 @@ constexpr size_t kMysqlNameBytesMax = 64;  // of a database; MySQL's limit
 
 std::optional<MysqlUrl> ParseMysqlUrl(std::string_view text) {
   const std::optional<Url> url = ParseUrl(text, "mysql://", 3306);
-  if (!url || url->user.empty() || url->path.empty() || url->path.size() > kMysqlNameBytesMax) return std::nullopt;
-  const bool is_name = std::ranges::all_of(
-      url->path, [](unsigned char c) { return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '$'; });
+  if (!url || url->user.empty() || url->path.empty() || url->path.size() > kMysqlNameBytesMax)
+    return std::nullopt;
+  const bool is_name = std::ranges::all_of(url->path, [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '$';
+  });
   if (!is_name) return std::nullopt;
   return MysqlUrl{
       .user = url->user, .password = url->password, .address = url->address, .database = url->path};
@@ -240,9 +246,10 @@ Option Bytes(Option option, int64_t smallest, int64_t largest, Field field) {
                                 ", with KiB, MiB or GiB behind it if you like");
   option.parse = [=](std::string_view text, Config& config) -> bool {
     int64_t unit = 1;
-    for (const auto& [suffix, bytes] : {std::pair<std::string_view, int64_t>{"KiB", int64_t{1} << 10},
-                                        {"MiB", int64_t{1} << 20},
-                                        {"GiB", int64_t{1} << 30}}) {
+    for (const auto& [suffix, bytes] :
+         {std::pair<std::string_view, int64_t>{"KiB", int64_t{1} << 10},
+          {"MiB", int64_t{1} << 20},
+          {"GiB", int64_t{1} << 30}}) {
       if (!text.ends_with(suffix)) continue;
       text.remove_suffix(suffix.size());
       unit = bytes;
@@ -259,8 +266,9 @@ Option Bytes(Option option, int64_t smallest, int64_t largest, Field field) {
 
 template <typename Field>
 Option Duration(Option option, absl::Duration shortest, absl::Duration longest, Field field) {
-  option.allowed = absl::StrCat("a duration such as 500ms, 5s or 1m30s, from ", absl::FormatDuration(shortest),
-                                " to ", absl::FormatDuration(longest));
+  option.allowed =
+      absl::StrCat("a duration such as 500ms, 5s or 1m30s, from ", absl::FormatDuration(shortest),
+                   " to ", absl::FormatDuration(longest));
   option.parse = [=](std::string_view text, Config& config) -> bool {
     absl::Duration duration;
     if (!absl::ParseDuration(absl::string_view(text.data(), text.size()), &duration)) return false;
@@ -274,9 +282,10 @@ Option Duration(Option option, absl::Duration shortest, absl::Duration longest, 
 
 template <typename Value, typename Field>
 Option Choice(Option option, std::vector<std::pair<std::string_view, Value>> choices, Field field) {
-  option.allowed = absl::StrCat("one of ", absl::StrJoin(choices, ", ", [](std::string* out, const auto& choice) {
-                                  out->append(choice.first);
-                                }));
+  option.allowed = absl::StrCat(
+      "one of ", absl::StrJoin(choices, ", ", [](std::string* out, const auto& choice) {
+        out->append(choice.first);
+      }));
   option.parse = [=](std::string_view text, Config& config) -> bool {
     const auto found = std::ranges::find(choices, text, &std::pair<std::string_view, Value>::first);
     if (found == choices.end()) return false;
@@ -285,7 +294,8 @@ Option Choice(Option option, std::vector<std::pair<std::string_view, Value>> cho
   };
   option.show = [=](const Config& config) {
     return std::string(
-        std::ranges::find(choices, field(config), &std::pair<std::string_view, Value>::second)->first);
+        std::ranges::find(choices, field(config), &std::pair<std::string_view, Value>::second)
+            ->first);
   };
   return option;
 }
@@ -298,7 +308,8 @@ Option Switch(Option option, Field field) {
 
 template <typename Field>
 Option Path(Option option, bool may_be_empty, Field field) {
-  option.allowed = absl::StrCat("a path of at most ", kPathBytesMax, " bytes without control characters");
+  option.allowed =
+      absl::StrCat("a path of at most ", kPathBytesMax, " bytes without control characters");
   option.parse = [=](std::string_view text, Config& config) -> bool {
     if (text.empty() && !may_be_empty) return false;
     if (text.size() > kPathBytesMax || HasControlCharacter(text)) return false;
@@ -311,7 +322,9 @@ Option Path(Option option, bool may_be_empty, Field field) {
 
 template <typename Field>
 Option ListenAddress(Option option, Field field) {
-  option.allowed = "host:port with a port from 0 to 65535, the host a name, an IPv4 address or an [IPv6 address]";
+  option.allowed =
+      "host:port with a port from 0 to 65535, the host a name, an IPv4 address or an [IPv6 "
+      "address]";
   option.parse = [=](std::string_view text, Config& config) -> bool {
     const std::optional<HostPort> address = ParseHostPort(text);
     if (!address) return false;
@@ -324,10 +337,12 @@ Option ListenAddress(Option option, Field field) {
 
 Option Brokers(Option option) {
   constexpr size_t kBrokersMax = 16;
-  option.allowed = absl::StrCat("1 to ", kBrokersMax, " times host:port with a port from 1 to 65535, with commas between");
+  option.allowed = absl::StrCat(
+      "1 to ", kBrokersMax, " times host:port with a port from 1 to 65535, with commas between");
   option.parse = [=](std::string_view text, Config& config) -> bool {
     std::vector<HostPort> brokers;
-    for (const std::string& part : std::vector<std::string>(absl::StrSplit(std::string(text), ','))) {
+    for (const std::string& part :
+         std::vector<std::string>(absl::StrSplit(std::string(text), ','))) {
       const std::optional<HostPort> broker = ParseHostPort(part);
       if (!broker || broker->port == 0) return false;
       brokers.push_back(*broker);
@@ -337,8 +352,9 @@ Option Brokers(Option option) {
     return true;
   };
   option.show = [](const Config& config) {
-    return absl::StrJoin(config.kafka.brokers, ",",
-                         [](std::string* out, const HostPort& broker) { out->append(broker.ToString()); });
+    return absl::StrJoin(config.kafka.brokers, ",", [](std::string* out, const HostPort& broker) {
+      out->append(broker.ToString());
+    });
   };
   return option;
 }
@@ -346,8 +362,9 @@ Option Brokers(Option option) {
 template <typename Field>
 Option Redis(Option option, Field field) {
   option.is_secret = true;
-  option.allowed = absl::StrCat("redis://[user[:password]@]host[:port][/database] with a database from 0 to ",
-                                kRedisDatabaseMax, ", or unix://path; other characters as %XX");
+  option.allowed =
+      absl::StrCat("redis://[user[:password]@]host[:port][/database] with a database from 0 to ",
+                   kRedisDatabaseMax, ", or unix://path; other characters as %XX");
   option.parse = [=](std::string_view text, Config& config) -> bool {
     std::optional<RedisUrl> url = ParseRedisUrl(text);
     if (!url) return false;
@@ -376,7 +393,8 @@ Option Zone(Option option) {
   option.parse = [](std::string_view text, Config& config) -> bool {
     // The loader would read any file of the machine by its path; the gateway's does not.
     if (text.empty() || text.starts_with('/') || text.find("..") != text.npos) return false;
-    if (!absl::LoadTimeZone(absl::string_view(text.data(), text.size()), &config.app.tz)) return false;
+    if (!absl::LoadTimeZone(absl::string_view(text.data(), text.size()), &config.app.tz))
+      return false;
     config.app.tz_name = text;
     return true;
   };
@@ -384,7 +402,8 @@ Option Zone(Option option) {
   return option;
 }
 
-#define ECOM_FIELD(path) [](auto& config) -> auto& { return config.path; }
+#define ECOM_FIELD(path) \
+  [](auto& config) -> auto& { return config.path; }
 
 /// Every option, by sections, in the order of --help. data-dir is before those that derive from it.
 std::vector<Option> MakeOptions() {
@@ -398,12 +417,15 @@ std::vector<Option> MakeOptions() {
   using base::Level;
   using base::LogFormat;
   return {
-      Path({kGeneral, "config", "ECOM_CONFIG", "FILE", "", "A file with settings, one name = value a line."}, true,
-           ECOM_FIELD(app.config_file)),
-      Choice<Backend>({kGeneral, "backend", "BACKEND", "NAME", "embedded",
-                       "Where everything is kept: in one SQLite file, or in Redis, Kafka and MySQL."},
-                      {{"embedded", Backend::kEmbedded}, {"stack", Backend::kStack}}, ECOM_FIELD(app.backend)),
-      Path({kGeneral, "data-dir", "DATA_DIR", "FOLDER", ".data", "The folder of the data file and the sockets."},
+      Path({kGeneral, "config", "ECOM_CONFIG", "FILE", "",
+            "A file with settings, one name = value a line."},
+           true, ECOM_FIELD(app.config_file)),
+      Choice<Backend>(
+          {kGeneral, "backend", "BACKEND", "NAME", "embedded",
+           "Where everything is kept: in one SQLite file, or in Redis, Kafka and MySQL."},
+          {{"embedded", Backend::kEmbedded}, {"stack", Backend::kStack}}, ECOM_FIELD(app.backend)),
+      Path({kGeneral, "data-dir", "DATA_DIR", "FOLDER", ".data",
+            "The folder of the data file and the sockets."},
            false, ECOM_FIELD(app.data_dir)),
       Zone({kGeneral, "tz", "TZ", "ZONE", "Asia/Seoul",
             "The zone in which REST shows times. What is stored is UTC."}),
@@ -423,9 +445,10 @@ std::vector<Option> MakeOptions() {
       Path({kListening, "grpc-socket", "ECOM_GRPC_SOCKET", "PATH", "<DATA_DIR>/server.sock",
             "The Unix socket on which gRPC is served to the gateway."},
            false, ECOM_FIELD(rpc.socket_path)),
-      ListenAddress({kListening, "admin-addr", "ADMIN_ADDR", "HOST:PORT", "127.0.0.1:8082",
-                     "Where health, info and metrics are served over HTTP. Port 0 takes a free one."},
-                    ECOM_FIELD(admin.address)),
+      ListenAddress(
+          {kListening, "admin-addr", "ADMIN_ADDR", "HOST:PORT", "127.0.0.1:8082",
+           "Where health, info and metrics are served over HTTP. Port 0 takes a free one."},
+          ECOM_FIELD(admin.address)),
       Number({kListening, "completion-queues", "ECOM_COMPLETION_QUEUES", "COUNT", "1",
               "Threads that take gRPC requests in."},
              1, 8, ECOM_FIELD(rpc.completion_queues)),
@@ -458,23 +481,25 @@ std::vector<Option> MakeOptions() {
       Bytes({kProducts, "product-l1-bytes-max", "ECOM_PRODUCT_L1_BYTES_MAX", "BYTES", "64MiB",
              "Memory of the products that are kept in the process."},
             kMiB, 64 * 1024 * kMiB, ECOM_FIELD(product.l1_bytes_max)),
-      Duration({kProducts, "product-soft-ttl", "ECOM_PRODUCT_SOFT_TTL", "DURATION", "5s",
-                "Age from which a kept product is answered but read again. Not above product-hard-ttl."},
-               absl::ZeroDuration(), absl::Hours(1), ECOM_FIELD(product.soft_ttl)),
+      Duration(
+          {kProducts, "product-soft-ttl", "ECOM_PRODUCT_SOFT_TTL", "DURATION", "5s",
+           "Age from which a kept product is answered but read again. Not above product-hard-ttl."},
+          absl::ZeroDuration(), absl::Hours(1), ECOM_FIELD(product.soft_ttl)),
       Duration({kProducts, "product-hard-ttl", "ECOM_PRODUCT_HARD_TTL", "DURATION", "60s",
                 "Age from which a kept product is not answered any more."},
                absl::ZeroDuration(), absl::Hours(1), ECOM_FIELD(product.hard_ttl)),
       Duration({kProducts, "product-negative-ttl", "ECOM_PRODUCT_NEGATIVE_TTL", "DURATION", "1s",
                 "How long it is remembered that a product does not exist."},
                absl::ZeroDuration(), absl::Minutes(10), ECOM_FIELD(product.negative_ttl)),
-      Number({kProducts, "product-loads-queued-max", "ECOM_PRODUCT_LOADS_QUEUED_MAX", "COUNT", "4096",
-              "Products that wait to be read from the store; more are refused."},
+      Number({kProducts, "product-loads-queued-max", "ECOM_PRODUCT_LOADS_QUEUED_MAX", "COUNT",
+              "4096", "Products that wait to be read from the store; more are refused."},
              1, 1'000'000, ECOM_FIELD(product.loads_queued_max)),
       Duration({kProducts, "view-flush-interval", "ECOM_VIEW_FLUSH_INTERVAL", "DURATION", "500ms",
                 "How often counted views are written to the store."},
                absl::Milliseconds(10), absl::Seconds(10), ECOM_FIELD(product.view_flush_interval)),
 
-      Redis({kStack, "redis-url", "REDIS_URL", "URL", "redis://127.0.0.1:6379", "The Redis of the gate."},
+      Redis({kStack, "redis-url", "REDIS_URL", "URL", "redis://127.0.0.1:6379",
+             "The Redis of the gate."},
             ECOM_FIELD(redis.gate)),
       Redis({kStack, "cache-url", "CACHE_URL", "URL", "unix://<DATA_DIR>/cache.sock",
              "The Redis of the product cache; never the gate's, whose keys must not be evicted."},
@@ -484,13 +509,18 @@ std::vector<Option> MakeOptions() {
       Mysql({kStack, "mysql-url", "MYSQL_URL", "URL", "mysql://ecom:ecom@127.0.0.1:3306/ecommerce",
              "The MySQL or MariaDB that holds coupons and products."}),
 
-      Choice<LogFormat>({kLogging, "log-format", "ECOM_LOG_FORMAT", "NAME", "auto",
-                         "How log lines look; auto is text on a terminal, else json."},
-                        {{"auto", LogFormat::kAuto}, {"json", LogFormat::kJson}, {"text", LogFormat::kText}},
-                        ECOM_FIELD(log.format)),
-      Choice<Level>({kLogging, "log-level", "ECOM_LOG_LEVEL", "NAME", "info", "Which log lines are written."},
-                    {{"debug", Level::kDebug}, {"info", Level::kInfo}, {"warn", Level::kWarn}, {"error", Level::kError}},
-                    ECOM_FIELD(log.level)),
+      Choice<LogFormat>(
+          {kLogging, "log-format", "ECOM_LOG_FORMAT", "NAME", "auto",
+           "How log lines look; auto is text on a terminal, else json."},
+          {{"auto", LogFormat::kAuto}, {"json", LogFormat::kJson}, {"text", LogFormat::kText}},
+          ECOM_FIELD(log.format)),
+      Choice<Level>(
+          {kLogging, "log-level", "ECOM_LOG_LEVEL", "NAME", "info", "Which log lines are written."},
+          {{"debug", Level::kDebug},
+           {"info", Level::kInfo},
+           {"warn", Level::kWarn},
+           {"error", Level::kError}},
+          ECOM_FIELD(log.level)),
   };
 }
 
@@ -517,7 +547,8 @@ const Option* FindOption(std::string_view plain_name) {
 }
 
 bool IsGatewayOnly(std::string_view plain_name) {
-  return std::ranges::any_of(kGatewayOnly, [&](std::string_view name) { return PlainName(name) == plain_name; });
+  return std::ranges::any_of(kGatewayOnly,
+                             [&](std::string_view name) { return PlainName(name) == plain_name; });
 }
 
 /// The number of single-character edits between two names (Levenshtein).
@@ -543,15 +574,16 @@ std::string DidYouMean(std::string_view plain_name, std::string_view prefix,
   const auto distance = [&](const Option& option) { return EditDistance(plain_name, option.name); };
   const auto nearest = std::ranges::min_element(Options(), {}, distance);
   if (distance(*nearest) > 2) return "";
-  return absl::StrCat("; did you mean ", std::string(prefix), std::string((*nearest).*spelling), "?");
+  return absl::StrCat("; did you mean ", std::string(prefix), std::string((*nearest).*spelling),
+                      "?");
 }
 
 /// Text of others, fit for one line of a message.
 std::string Quote(std::string_view text) {
   constexpr size_t kShownBytesMax = 120;
   const bool is_long = text.size() > kShownBytesMax;
-  return absl::StrCat("\"", absl::Utf8SafeCEscape(std::string(text.substr(0, kShownBytesMax))), is_long ? "…" : "",
-                      "\"");
+  return absl::StrCat("\"", absl::Utf8SafeCEscape(std::string(text.substr(0, kShownBytesMax))),
+                      is_long ? "…" : "", "\"");
 }
 
 /// The text that one source gives for an option, and how to name that source.
@@ -573,7 +605,9 @@ struct Arguments {
 
 Arguments ReadArguments(std::span<const std::string> args, Problems& problems) {
   Arguments result;
-  const auto ask_for = [&](Action action) { result.action = result.action == Action::kHelp ? Action::kHelp : action; };
+  const auto ask_for = [&](Action action) {
+    result.action = result.action == Action::kHelp ? Action::kHelp : action;
+  };
   for (size_t i = 0; i < args.size(); ++i) {
     const std::string_view arg = args[i];
     if (arg == "--help" || arg == "-h") {
@@ -599,7 +633,8 @@ Arguments ReadArguments(std::span<const std::string> args, Problems& problems) {
     const bool next_is_value = i + 1 < args.size() && !args[i + 1].starts_with("--");
     const Option* option = FindOption(name);
     if (option == nullptr) {
-      problems.push_back(absl::StrCat("flag ", absl::Utf8SafeCEscape(std::string(arg.substr(0, equals))),
+      problems.push_back(absl::StrCat("flag ",
+                                      absl::Utf8SafeCEscape(std::string(arg.substr(0, equals))),
                                       ": no such flag", DidYouMean(name, "--", &Option::name)));
       if (!has_value && next_is_value) ++i;
       continue;
@@ -624,12 +659,14 @@ Givens ReadVariables(const Environment& environment, Problems& problems) {
   for (const auto& [name, text] : environment) {
     const auto option = std::ranges::find(Options(), name, &Option::env);
     if (option != Options().end()) {
-      if (!text.empty()) result[option->name] = {.text = text, .source = absl::StrCat("environment ", name)};
+      if (!text.empty())
+        result[option->name] = {.text = text, .source = absl::StrCat("environment ", name)};
       continue;
     }
     const bool is_ours = absl::StartsWith(name, "ECOM_");
     if (!is_ours || std::ranges::find(kGatewayOnly, name) != std::end(kGatewayOnly)) continue;
-    problems.push_back(absl::StrCat("environment ", absl::Utf8SafeCEscape(name), ": no such setting",
+    problems.push_back(absl::StrCat("environment ", absl::Utf8SafeCEscape(name),
+                                    ": no such setting",
                                     DidYouMean(PlainName(name), "", &Option::env)));
   }
   return result;
@@ -665,8 +702,8 @@ Givens ReadLines(const std::string& path, std::string_view text, Problems& probl
                                       DidYouMean(plain_name, "", &Option::name)));
       continue;
     }
-    result[option->name] = {.text = std::string(absl::StripAsciiWhitespace(line.substr(equals + 1))),
-                            .source = source};
+    result[option->name] = {
+        .text = std::string(absl::StripAsciiWhitespace(line.substr(equals + 1))), .source = source};
   }
   return result;
 }
@@ -690,8 +727,8 @@ Givens ReadFileOf(const Sources& sources, const ReadFile& read_file, Problems& p
   if (path == nullptr || path->text.empty()) return {};
   const absl::StatusOr<std::string> text = read_file(path->text);
   if (!text.ok()) {
-    problems.push_back(
-        absl::StrCat(path->source, ": ", Quote(path->text), ": ", std::string(text.status().message())));
+    problems.push_back(absl::StrCat(path->source, ": ", Quote(path->text), ": ",
+                                    std::string(text.status().message())));
     return {};
   }
   return ReadLines(path->text, *text, problems);
@@ -704,8 +741,9 @@ std::vector<Setting> Resolve(const Sources& sources, Config& config, Problems& p
     const Given* found = sources.Find(option.name);
     const Given given = found != nullptr
                             ? *found
-                            : Given{.text = absl::StrReplaceAll(std::string(option.fallback),
-                                                                {{std::string(kDataDirToken), config.app.data_dir}}),
+                            : Given{.text = absl::StrReplaceAll(
+                                        std::string(option.fallback),
+                                        {{std::string(kDataDirToken), config.app.data_dir}}),
                                     .source = "default"};
     if (!option.parse(given.text, config)) {
       problems.push_back(absl::StrCat(given.source, ": ",
@@ -723,8 +761,9 @@ void CheckTogether(const Config& config, const std::vector<Setting>& settings, P
   const auto complain = [&](std::string_view name, std::string_view rule, std::string_view other) {
     const Setting& setting = *std::ranges::find(settings, name, &Setting::name);
     const Setting& against = *std::ranges::find(settings, other, &Setting::name);
-    problems.push_back(absl::StrCat(setting.source, ": ", std::string(name), " = ", setting.value, std::string(rule),
-                                    std::string(other), " = ", against.value, " (", against.source, ")"));
+    problems.push_back(absl::StrCat(setting.source, ": ", std::string(name), " = ", setting.value,
+                                    std::string(rule), std::string(other), " = ", against.value,
+                                    " (", against.source, ")"));
   };
   if (config.coupon.claim_batch_max > config.coupon.claims_queued_max) {
     complain("claims-queued-max", " must not be below ", "claim-batch-max");
@@ -753,7 +792,8 @@ std::string MysqlUrl::ToString() const {
   return absl::StrCat("mysql://", ShowUserInfo(user, password), address.ToString(), "/", database);
 }
 
-absl::StatusOr<ParsedConfig> ParseConfig(std::span<const std::string> args, const Environment& environment,
+absl::StatusOr<ParsedConfig> ParseConfig(std::span<const std::string> args,
+                                         const Environment& environment,
                                          const ReadFile& read_file) {
   Problems problems;
   Sources sources;
@@ -775,8 +815,8 @@ std::string ParsedConfig::Print() const {
   for (const Setting& setting : settings) {
     // A file of settings cannot name one, so this line would be refused.
     const std::string_view comment = setting.name == kConfigName ? "# " : "";
-    absl::StrAppend(&text, "# from ", setting.source, "\n", std::string(comment), std::string(setting.name), " = ",
-                    setting.value, "\n");
+    absl::StrAppend(&text, "# from ", setting.source, "\n", std::string(comment),
+                    std::string(setting.name), " = ", setting.value, "\n");
   }
   return text;
 }
@@ -809,21 +849,24 @@ std::string HelpText() {
   for (const Option& option : Options()) {
     if (option.section != section) absl::StrAppend(&text, "\n", std::string(option.section), ":\n");
     section = option.section;
-    const std::string form = option.is_switch ? "[=BOOL]" : absl::StrCat("=", std::string(option.form));
-    absl::StrAppend(&text, "  --", std::string(option.name), form, "\n      ", std::string(option.help),
-                    "\n      Is ", option.allowed, ".\n");
-    absl::StrAppend(&text, "      Environment: ", std::string(option.env), ". Default: ",
-                    option.fallback.empty() ? "none" : std::string(option.fallback), ".\n");
+    const std::string form =
+        option.is_switch ? "[=BOOL]" : absl::StrCat("=", std::string(option.form));
+    absl::StrAppend(&text, "  --", std::string(option.name), form, "\n      ",
+                    std::string(option.help), "\n      Is ", option.allowed, ".\n");
+    absl::StrAppend(&text, "      Environment: ", std::string(option.env),
+                    ". Default: ", option.fallback.empty() ? "none" : std::string(option.fallback),
+                    ".\n");
   }
   return text;
 }
 
 absl::StatusOr<std::string> ReadConfigFile(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO must not hold us up
+  const int fd =
+      open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO must not hold us up
   if (fd < 0) return absl::ErrnoToStatus(errno, "cannot open the file of settings");
   std::string text;
   absl::Status status = absl::OkStatus();
-  struct stat file{};
+  struct stat file {};
   if (fstat(fd, &file) != 0 || !S_ISREG(file.st_mode)) {
     status = absl::InvalidArgumentError("not a regular file");
   }
@@ -831,11 +874,13 @@ absl::StatusOr<std::string> ReadConfigFile(const std::string& path) {
   while (status.ok()) {
     const ssize_t count = read(fd, chunk, sizeof chunk);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) status = absl::UnavailableError(absl::StrCat("reading failed: ", std::strerror(errno)));
+    if (count < 0)
+      status = absl::UnavailableError(absl::StrCat("reading failed: ", std::strerror(errno)));
     if (count <= 0) break;
     text.append(chunk, static_cast<size_t>(count));
     if (text.size() > kConfigFileBytesMax) {
-      status = absl::InvalidArgumentError(absl::StrCat("larger than ", kConfigFileBytesMax, " bytes"));
+      status =
+          absl::InvalidArgumentError(absl::StrCat("larger than ", kConfigFileBytesMax, " bytes"));
     }
   }
   close(fd);
@@ -848,7 +893,8 @@ Environment CopyEnvironment(const char* const* variables) {
   for (; *variables != nullptr; ++variables) {
     const std::string_view variable = *variables;
     const size_t equals = std::min(variable.find('='), variable.size());
-    const std::string_view value = equals < variable.size() ? variable.substr(equals + 1) : std::string_view();
+    const std::string_view value =
+        equals < variable.size() ? variable.substr(equals + 1) : std::string_view();
     environment.emplace(variable.substr(0, equals), value);
   }
   return environment;

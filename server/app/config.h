@@ -123,8 +123,9 @@ struct Config {
 /// One effective setting, as --print-config shows it.
 struct Setting {
   std::string_view name;
-  std::string value;   ///< passwords masked
-  std::string source;  ///< such as "flag --grpc-addr", "environment GRPC_ADDR", "ecom.conf:3", "default"
+  std::string value;  ///< passwords masked
+  std::string
+      source;  ///< such as "flag --grpc-addr", "environment GRPC_ADDR", "ecom.conf:3", "default"
 };
 
 /// What the caller asked the program to do.
@@ -132,8 +133,9 @@ enum class Action { kRun, kHelp, kVersion, kPrintConfig };
 
 struct ParsedConfig {
   Action action = Action::kRun;
-  Config config;                  ///< for kRun and kPrintConfig
-  std::vector<Setting> settings;  ///< for kRun and kPrintConfig; every option, in the order of --help
+  Config config;  ///< for kRun and kPrintConfig
+  std::vector<Setting>
+      settings;  ///< for kRun and kPrintConfig; every option, in the order of --help
 
   /// What --print-config prints: lines that a file of settings may hold, passwords apart.
   std::string Print() const;

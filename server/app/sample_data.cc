@@ -81,23 +81,27 @@ std::string CouponRow(const SampleCoupon& coupon) {
   const Window& window = coupon.window;
   // UTC_TIMESTAMP() without digits is rounded down to the second.
   const std::string starts_at = window.from_now ? "UTC_TIMESTAMP()" : DateTime(window.starts_at);
-  const std::string ends_at = window.from_now ? absl::StrCat("UTC_TIMESTAMP() + INTERVAL ", kOpenDays, " DAY")
-                                              : DateTime(window.ends_at);
-  return absl::StrCat("  (", coupon.id, ", ", Quoted(coupon.name), ", ", coupon.quantity, ", ", coupon.quantity, ", ",
-                      starts_at, ", ", ends_at, ")");
+  const std::string ends_at = window.from_now
+                                  ? absl::StrCat("UTC_TIMESTAMP() + INTERVAL ", kOpenDays, " DAY")
+                                  : DateTime(window.ends_at);
+  return absl::StrCat("  (", coupon.id, ", ", Quoted(coupon.name), ", ", coupon.quantity, ", ",
+                      coupon.quantity, ", ", starts_at, ", ", ends_at, ")");
 }
 
 std::string ProductRow(const product::Product& product) {
-  const std::string price = absl::StrCat(product.price_minor / kMinorPerWon, ".",
-                                         absl::Dec(product.price_minor % kMinorPerWon, absl::kZeroPad2));
-  return absl::StrCat("  (", product.id.value, ", ", product.category.value, ", ", Quoted(product.name), ", ", price,
-                      ", ", product.stock_quantity, ", ", product.is_active ? 1 : 0, ", ", product.view_count, ", ",
+  const std::string price =
+      absl::StrCat(product.price_minor / kMinorPerWon, ".",
+                   absl::Dec(product.price_minor % kMinorPerWon, absl::kZeroPad2));
+  return absl::StrCat("  (", product.id.value, ", ", product.category.value, ", ",
+                      Quoted(product.name), ", ", price, ", ", product.stock_quantity, ", ",
+                      product.is_active ? 1 : 0, ", ", product.view_count, ", ",
                       DateTime(product.created_at), ", ", DateTime(product.updated_at), ")");
 }
 
 template <typename Rows, typename Format>
 std::string JoinRows(const Rows& rows, Format format) {
-  return absl::StrJoin(rows, ",\n", [&](std::string* out, const auto& row) { out->append(format(row)); });
+  return absl::StrJoin(rows, ",\n",
+                       [&](std::string* out, const auto& row) { out->append(format(row)); });
 }
 
 }  // namespace
@@ -123,19 +127,23 @@ SampleData MakeSampleData(absl::Time now, int64_t coupon_stock) {
 
 std::string SampleDataSql() {
   return absl::StrCat(
-      "-- The sample data for MySQL 8.0 and MariaDB 10.11. The server's schema must be there. Load it with\n"
+      "-- The sample data for MySQL 8.0 and MariaDB 10.11. The server's schema must be there. Load "
+      "it with\n"
       "--   docker exec -i ecom-mysql mysql -uroot -p\"$MYSQL_ROOT_PASSWORD\" ecommerce < "
       "bench/k6/setup-test-data.sql\n"
-      "-- or any other client. Loading it again changes nothing: rows that are there stay as they are.\n"
+      "-- or any other client. Loading it again changes nothing: rows that are there stay as they "
+      "are.\n"
       "-- Generated from server/app/sample_data.cc; the unit test SampleDataSql tells how.\n"
       "SET NAMES utf8mb4;\n"
       "START TRANSACTION;\n"
       "\n"
-      "INSERT INTO coupons (id, name, total_quantity, available_quantity, starts_at, ends_at) VALUES\n",
+      "INSERT INTO coupons (id, name, total_quantity, available_quantity, starts_at, ends_at) "
+      "VALUES\n",
       JoinRows(SampleCoupons(kSqlCouponStock), CouponRow),
       "\nON DUPLICATE KEY UPDATE id = coupons.id;\n"
       "\n"
-      "INSERT INTO products (id, category_id, name, price, stock_quantity, is_active, view_count, created_at, "
+      "INSERT INTO products (id, category_id, name, price, stock_quantity, is_active, view_count, "
+      "created_at, "
       "updated_at) VALUES\n",
       JoinRows(SampleProducts(), ProductRow),
       "\nON DUPLICATE KEY UPDATE id = products.id;\n"

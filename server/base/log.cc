@@ -284,17 +284,18 @@ std::vector<std::string> LogCapture::Lines() const {
 struct LineWriter::State {
   State(int fd, size_t lines_waiting_max, DropNotice drop_notice)
       : sink(std::make_shared<DescriptorSink>(fd, drop_notice)),
-        queue(std::make_shared<spdlog::details::thread_pool>(lines_waiting_max, 1, StartWriterThread)),
-        logger(std::make_shared<spdlog::async_logger>("log", sink, queue,
-                                                      spdlog::async_overflow_policy::overrun_oldest)) {
-    sink->set_queue(queue.get());
+        queue(std::make_shared<spdlog::details::thread_pool>(lines_waiting_max, 1,
+                                                             StartWriterThread)) {
+    logger = std::make_shared<spdlog::async_logger>("log", sink, queue,
+                                                    spdlog::async_overflow_policy::overrun_oldest);
     logger->set_level(spdlog::level::trace);
+    sink->set_queue(queue.get());
   }
 
-  std::shared_ptr<DescriptorSink> sink;
-  std::shared_ptr<spdlog::details::thread_pool> queue;
-  std::shared_ptr<spdlog::async_logger> logger;
   std::atomic<uint64_t> handed{0};
+  std::shared_ptr<DescriptorSink> sink;
+  std::shared_ptr<spdlog::async_logger> logger;
+  std::shared_ptr<spdlog::details::thread_pool> queue;  // last: its thread uses both when it ends
 };
 
 LineWriter::LineWriter(int fd, size_t lines_waiting_max, DropNotice drop_notice)

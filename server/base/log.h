@@ -29,15 +29,14 @@ enum class LogFormat {
 /// expression that made it.
 class LogValue {
  public:
-  using Variant =
-      std::variant<int64_t, uint64_t, double, bool, std::string_view, absl::Duration, const absl::Status*>;
+  using Variant = std::variant<int64_t, uint64_t, double, bool, std::string_view, absl::Duration,
+                               const absl::Status*>;
 
   LogValue(bool value) : value_(value) {}
   template <std::signed_integral Integer>
   LogValue(Integer value) : value_(int64_t{value}) {}
   template <std::unsigned_integral Integer>
-    requires(!std::same_as<Integer, bool>)
-  LogValue(Integer value) : value_(uint64_t{value}) {}
+  requires(!std::same_as<Integer, bool>) LogValue(Integer value) : value_(uint64_t{value}) {}
   LogValue(double value) : value_(value) {}
   LogValue(const char* value) : value_(std::string_view(value)) {}
   LogValue(std::string_view value) : value_(value) {}
@@ -68,13 +67,14 @@ inline bool LogEnabled(Level level) {
 
 /// Writes one line to stderr: `Log(Level::kWarn, "the log refused a batch", {{"claims", 3},
 /// {"error", status}})`. Any bytes are allowed in the message and the values; what is not UTF-8
-/// becomes U+FFFD, and what is longer than 8192 bytes is cut. The keys are lower_snake_case; `time`, `level` and `message` are taken, a
-/// field of such a name gets an underscore behind it.
+/// becomes U+FFFD, and what is longer than 8192 bytes is cut. The keys are lower_snake_case;
+/// `time`, `level` and `message` are taken, a field of such a name gets an underscore behind it.
 ///
 /// Thread-safe. Formats on the caller's thread (some microseconds) and never waits for the
 /// reader of stderr: the line is handed to a writer that drops its oldest ones when 4096 wait.
 /// Costs a comparison when the level is off.
-inline void Log(Level level, std::string_view message, std::initializer_list<LogField> fields = {}) {
+inline void Log(Level level, std::string_view message,
+                std::initializer_list<LogField> fields = {}) {
   if (LogEnabled(level)) log_internal::Write(level, message, fields);
 }
 

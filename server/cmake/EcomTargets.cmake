@@ -1,12 +1,17 @@
 # How every target of the project is made: one place for the language, the warnings and the sanitizers.
 find_package(Threads REQUIRED)
 find_package(absl REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(SQLite3 REQUIRED)
+find_package(spdlog REQUIRED)
 
 add_library(ecom_options INTERFACE)
 target_compile_features(ecom_options INTERFACE cxx_std_20)
 target_compile_options(ecom_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough
   -Wno-missing-field-initializers  # designated initializers leave out what has a default
+  -Wno-maybe-uninitialized  # gcc 12 sees ghosts in optional and StatusOr
   -Werror)
 target_include_directories(ecom_options INTERFACE ${CMAKE_SOURCE_DIR}/server)
 target_link_libraries(ecom_options INTERFACE Threads::Threads)

@@ -63,6 +63,12 @@ ProductPage FirstOf(std::shared_ptr<const std::vector<Product>> rows, int page_s
   return {.products = {rows->data(), shown}, .rows = std::move(rows), .next_cursor = ""};
 }
 
+/// A counter must outlive what the cache holds of its product: ViewCounter::Options::idle_max.
+ViewCounter::Options Outliving(absl::Duration hard_ttl, ViewCounter::Options options) {
+  options.idle_max = std::max(options.idle_max, hard_ttl);
+  return options;
+}
+
 }  // namespace
 
 Catalog::Catalog(Options options, ProductStore& store, const base::Clock& clock)
@@ -70,7 +76,8 @@ Catalog::Catalog(Options options, ProductStore& store, const base::Clock& clock)
       store_(store),
       clock_(clock),
       l1_(options.l1, clock),
-      views_(options.views, store, clock, [this](ProductId id) { l1_.Erase(id); }),
+      views_(Outliving(options.l1.hard_ttl, options.views), store, clock,
+             [this](ProductId id) { l1_.Erase(id); }),
       loads_({.name = "product-load",
               .batch_items_max = options.load_ids_max,
               .queue_items_max = options.loads_waiting_max},

@@ -59,6 +59,7 @@ class Catalog {
 
   struct Options {
     L1Cache::Options l1;
+    /// `idle_max` is at least `l1.hard_ttl`.
     ViewCounter::Options views;
     /// Ids in one read of the store.
     size_t load_ids_max = 256;

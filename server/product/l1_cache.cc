@@ -135,7 +135,7 @@ class alignas(64) L1Cache::Shard {
     Found found{.state = State::kFresh, .refresh = false, .product = entry.product};
     if (age >= options_.soft_ttl) {
       found.state = State::kExpired;
-    } else if (age >= options_.refresh_after) {
+    } else if (age >= options_.refresh_after()) {
       found.state = State::kStale;
       found.refresh = now >= entry.refresh_at;
       if (found.refresh) entry.refresh_at = now + options_.refresh_retry;
@@ -203,7 +203,7 @@ class alignas(64) L1Cache::Shard {
   void Renew(Entry& entry, std::shared_ptr<const Product> product, absl::Duration read_at) {
     entry.product = std::move(product);
     entry.read_at = read_at;
-    entry.refresh_at = read_at + options_.refresh_after;
+    entry.refresh_at = read_at + options_.refresh_after();
   }
 
   /// Drops the entry; frees it.

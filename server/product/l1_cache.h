@@ -29,8 +29,6 @@ class L1Cache {
     size_t negative_entries_max = 4'096;
     /// Locks among which the bounds are shared out evenly.
     size_t shards = 16;
-    /// An older entry is still served, and one caller is told to refresh it.
-    absl::Duration refresh_after = absl::Seconds(3);
     /// An older entry is served only when the store fails: so long may a change of the store
     /// stay unseen.
     absl::Duration soft_ttl = absl::Seconds(5);
@@ -41,12 +39,16 @@ class L1Cache {
     /// How long after a caller was told to refresh an entry, which is still there, the next one
     /// is told.
     absl::Duration refresh_retry = absl::Seconds(1);
+
+    /// An older entry is still served, and one caller is told to refresh it: early enough that
+    /// a product which is asked for all the time never gets to the soft TTL.
+    absl::Duration refresh_after() const { return soft_ttl * 3 / 5; }
   };
 
   enum class State {
     kMiss,
     kFresh,
-    kStale,     ///< past `refresh_after`: serve it
+    kStale,     ///< past refresh_after(): serve it
     kExpired,   ///< past `soft_ttl`: serve it only when the store fails
     kNegative,  ///< there is no such product
   };

@@ -19,7 +19,7 @@ using coupon::LogRecord;
 
 constexpr absl::Duration kPatience = absl::Seconds(10);
 
-class Log : public testing::TestWithParam<const char*> {
+class ClaimLog : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override { backend_ = MakeCouponBackend(GetParam()); }
 
@@ -53,7 +53,7 @@ class Log : public testing::TestWithParam<const char*> {
   std::unique_ptr<CouponBackend> backend_;
 };
 
-TEST_P(Log, DeliversWhatWasAppendedWholeAndInOrder) {
+TEST_P(ClaimLog, DeliversWhatWasAppendedWholeAndInOrder) {
   const AdmittedClaim claim = ClaimOf(9223372036854775807);
   ASSERT_TRUE(backend_->log().Append(std::vector{claim, ClaimOf(2)}).ok());
   ASSERT_TRUE(backend_->log().AppendBarrier({1}, {4}).ok());
@@ -71,13 +71,13 @@ TEST_P(Log, DeliversWhatWasAppendedWholeAndInOrder) {
   EXPECT_LT(records[0].position, records[1].position);
 }
 
-TEST_P(Log, AnswersNothingWithinTheTimeoutWhenThereIsNothing) {
+TEST_P(ClaimLog, AnswersNothingWithinTheTimeoutWhenThereIsNothing) {
   auto records = backend_->source().Poll(10, absl::Milliseconds(5));
   ASSERT_TRUE(records.ok());
   EXPECT_TRUE(records->empty());
 }
 
-TEST_P(Log, WakesAReaderThatWaits) {
+TEST_P(ClaimLog, WakesAReaderThatWaits) {
   std::vector<LogRecord> records;
   std::thread reader([&] { records = Take(1); });
   ASSERT_TRUE(backend_->log().Append(std::vector{ClaimOf(5)}).ok());
@@ -86,7 +86,7 @@ TEST_P(Log, WakesAReaderThatWaits) {
   EXPECT_EQ(UserOf(records[0]), 5);
 }
 
-TEST_P(Log, DeliversAgainAfterRewindWhatWasNotCommitted) {
+TEST_P(ClaimLog, DeliversAgainAfterRewindWhatWasNotCommitted) {
   ASSERT_TRUE(backend_->log().Append(std::vector{ClaimOf(1), ClaimOf(2), ClaimOf(3)}).ok());
   const std::vector<LogRecord> records = Take(3);
   ASSERT_TRUE(backend_->source().Commit(records[0].position).ok());
@@ -96,7 +96,7 @@ TEST_P(Log, DeliversAgainAfterRewindWhatWasNotCommitted) {
   EXPECT_EQ(UserOf(again[1]), 3);
 }
 
-TEST_P(Log, CountsItsLagAsWhatIsNotCommitted) {
+TEST_P(ClaimLog, CountsItsLagAsWhatIsNotCommitted) {
   ASSERT_TRUE(backend_->log().Append(std::vector{ClaimOf(1), ClaimOf(2)}).ok());
   EXPECT_EQ(*backend_->source().Lag(), 2);
   const std::vector<LogRecord> records = Take(2);
@@ -105,9 +105,9 @@ TEST_P(Log, CountsItsLagAsWhatIsNotCommitted) {
   EXPECT_EQ(*backend_->source().Lag(), 0);
 }
 
-TEST_P(Log, IsReadyWhenItCanBeReached) { EXPECT_TRUE(backend_->log().Ready().ok()); }
+TEST_P(ClaimLog, IsReadyWhenItCanBeReached) { EXPECT_TRUE(backend_->log().Ready().ok()); }
 
-INSTANTIATE_TEST_SUITE_P(Backends, Log, testing::ValuesIn(kCouponBackends),
+INSTANTIATE_TEST_SUITE_P(Backends, ClaimLog, testing::ValuesIn(kCouponBackends),
                          [](const auto& param) { return std::string(param.param); });
 
 }  // namespace

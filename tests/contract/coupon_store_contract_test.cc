@@ -21,7 +21,7 @@ using coupon::LogRecord;
 using coupon::RecordOutcome;
 using coupon::RequestId;
 
-class Store : public testing::TestWithParam<const char*> {
+class CouponStore : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     backend_ = MakeCouponBackend(GetParam());
@@ -64,7 +64,7 @@ class Store : public testing::TestWithParam<const char*> {
   coupon::LogPosition position_ = 0;
 };
 
-TEST_P(Store, ReadsCouponsByIdInOrder) {
+TEST_P(CouponStore, ReadsCouponsByIdInOrder) {
   auto coupons = backend_->store().FindCoupons(std::vector{CouponId{99}, coupon_.id});
   ASSERT_TRUE(coupons.ok());
   EXPECT_EQ((*coupons)[0], std::nullopt);
@@ -78,7 +78,7 @@ TEST_P(Store, ReadsCouponsByIdInOrder) {
   EXPECT_EQ(found.ends_at, coupon_.ends_at);
 }
 
-TEST_P(Store, IssuesOneRowAUserUpToTheStockAndKeepsTheRestAsRejections) {
+TEST_P(CouponStore, IssuesOneRowAUserUpToTheStockAndKeepsTheRestAsRejections) {
   EXPECT_EQ(Record({RecordOf(1), RecordOf(1), RecordOf(2), RecordOf(3)}),
             (std::vector{RecordOutcome::kIssued, RecordOutcome::kDuplicate, RecordOutcome::kIssued,
                          RecordOutcome::kOverAdmitted}));
@@ -87,7 +87,7 @@ TEST_P(Store, IssuesOneRowAUserUpToTheStockAndKeepsTheRestAsRejections) {
   EXPECT_EQ(backend_->CountRejections(coupon_.id), 1);
 }
 
-TEST_P(Store, ChangesNothingMoreWhenABatchComesAgain) {
+TEST_P(CouponStore, ChangesNothingMoreWhenABatchComesAgain) {
   const std::vector<LogRecord> batch = {RecordOf(1), RecordOf(2), RecordOf(3)};
   Record(batch);
   EXPECT_EQ(Record(batch), (std::vector{RecordOutcome::kDuplicate, RecordOutcome::kDuplicate,
@@ -97,7 +97,7 @@ TEST_P(Store, ChangesNothingMoreWhenABatchComesAgain) {
   EXPECT_EQ(backend_->CountRejections(coupon_.id), 1);
 }
 
-TEST_P(Store, TellsTheRowOfAHolderWithItsRequestAndTime) {
+TEST_P(CouponStore, TellsTheRowOfAHolderWithItsRequestAndTime) {
   const RequestId request = RequestId::Random();
   Record({RecordOf(1, request)});
   const std::optional<Issue> issue = Find(1);
@@ -108,7 +108,7 @@ TEST_P(Store, TellsTheRowOfAHolderWithItsRequestAndTime) {
   EXPECT_EQ(Find(2), std::nullopt);
 }
 
-TEST_P(Store, TellsARejectionUntilThereIsARow) {
+TEST_P(CouponStore, TellsARejectionUntilThereIsARow) {
   Record({RecordOf(1), RecordOf(2)});
   const RequestId request = RequestId::Random();
   Record({RecordOf(3, request)});
@@ -121,7 +121,7 @@ TEST_P(Store, TellsARejectionUntilThereIsARow) {
   EXPECT_EQ(Find(3)->state, IssueState::kIssued);
 }
 
-TEST_P(Store, RejectsClaimsOfAnUnknownCouponOrOfAnotherIncarnation) {
+TEST_P(CouponStore, RejectsClaimsOfAnUnknownCouponOrOfAnotherIncarnation) {
   LogRecord unknown = RecordOf(1);
   std::get<AdmittedClaim>(unknown.record).holder.coupon = {99};
   LogRecord earlier = RecordOf(1);
@@ -131,7 +131,7 @@ TEST_P(Store, RejectsClaimsOfAnUnknownCouponOrOfAnotherIncarnation) {
   EXPECT_EQ(Available(), 2);
 }
 
-TEST_P(Store, DropsClaimsOfOlderGenerationsBehindABarrier) {
+TEST_P(CouponStore, DropsClaimsOfOlderGenerationsBehindABarrier) {
   EXPECT_EQ(Record({RecordOf(1, RequestId::Random(), 1), BarrierOf(2),
                     RecordOf(2, RequestId::Random(), 1)}),
             (std::vector{RecordOutcome::kIssued, RecordOutcome::kBarrier, RecordOutcome::kStale}));
@@ -142,7 +142,7 @@ TEST_P(Store, DropsClaimsOfOlderGenerationsBehindABarrier) {
   EXPECT_EQ(*backend_->authority().PassedBarrier(coupon_.id), coupon::Generation{2});
 }
 
-TEST_P(Store, RecordsSeveralCouponsInOneBatch) {
+TEST_P(CouponStore, RecordsSeveralCouponsInOneBatch) {
   Coupon other = OpenCoupon(backend_->clock(), 2, 1);
   backend_->PutCoupon(other);
   LogRecord of_other = RecordOf(1);
@@ -154,7 +154,7 @@ TEST_P(Store, RecordsSeveralCouponsInOneBatch) {
   EXPECT_EQ(backend_->CountIssues(other.id), 1);
 }
 
-TEST_P(Store, FindsTheCouponsToArmFromTheirStartTo24HoursPastTheirEnd) {
+TEST_P(CouponStore, FindsTheCouponsToArmFromTheirStartTo24HoursPastTheirEnd) {
   const absl::Time now = backend_->clock().Now();
   auto armable = [&](absl::Time at) { return backend_->store().FindArmable(at)->size(); };
   EXPECT_EQ(armable(now), 1u);
@@ -164,7 +164,7 @@ TEST_P(Store, FindsTheCouponsToArmFromTheirStartTo24HoursPastTheirEnd) {
   EXPECT_EQ(armable(coupon_.ends_at + absl::Hours(24)), 0u);
 }
 
-TEST_P(Store, AdvancesTheGenerationByOne) {
+TEST_P(CouponStore, AdvancesTheGenerationByOne) {
   EXPECT_EQ(backend_->authority().AdvanceGeneration(coupon_.id)->gate_generation,
             coupon::Generation{1});
   EXPECT_EQ(backend_->authority().AdvanceGeneration(coupon_.id)->gate_generation,
@@ -172,7 +172,7 @@ TEST_P(Store, AdvancesTheGenerationByOne) {
   EXPECT_TRUE(absl::IsNotFound(backend_->authority().AdvanceGeneration({99}).status()));
 }
 
-TEST_P(Store, KnowsWhatAGateMustHold) {
+TEST_P(CouponStore, KnowsWhatAGateMustHold) {
   Record({RecordOf(7)});
   auto contents = backend_->authority().ReadContents(coupon_.id);
   ASSERT_TRUE(contents.ok());
@@ -180,7 +180,7 @@ TEST_P(Store, KnowsWhatAGateMustHold) {
   EXPECT_EQ(contents->participants, std::vector{coupon::UserId{7}});
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, Store, testing::ValuesIn(kCouponBackends),
+INSTANTIATE_TEST_SUITE_P(Backends, CouponStore, testing::ValuesIn(kCouponBackends),
                          [](const auto& param) { return std::string(param.param); });
 
 }  // namespace

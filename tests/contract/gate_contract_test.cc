@@ -18,7 +18,7 @@ using coupon::RequestId;
 using coupon::UserId;
 using coupon::Verdict;
 
-class Gate : public testing::TestWithParam<const char*> {
+class CouponGate : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     backend_ = MakeCouponBackend(GetParam());
@@ -46,13 +46,13 @@ class Gate : public testing::TestWithParam<const char*> {
   Coupon coupon_;
 };
 
-TEST_P(Gate, AdmitsUpToTheStockInOrder) {
+TEST_P(CouponGate, AdmitsUpToTheStockInOrder) {
   Arm({.stock = 2});
   EXPECT_EQ(Admit({ClaimOf(1), ClaimOf(2), ClaimOf(3)}),
             (std::vector{Verdict::kAdmitted, Verdict::kAdmitted, Verdict::kSoldOut}));
 }
 
-TEST_P(Gate, AnswersTheSameRequestAsReplayAndAnotherOneAsDuplicate) {
+TEST_P(CouponGate, AnswersTheSameRequestAsReplayAndAnotherOneAsDuplicate) {
   Arm({.stock = 2});
   const Claim first = ClaimOf(1);
   EXPECT_EQ(Admit({first, first, ClaimOf(1)}),
@@ -60,7 +60,7 @@ TEST_P(Gate, AnswersTheSameRequestAsReplayAndAnotherOneAsDuplicate) {
   EXPECT_EQ(Admit({first}), std::vector{Verdict::kReplay});
 }
 
-TEST_P(Gate, SaysDuplicateToAHolderEvenWhenSoldOutOrClosed) {
+TEST_P(CouponGate, SaysDuplicateToAHolderEvenWhenSoldOutOrClosed) {
   Arm({.stock = 1});
   EXPECT_EQ(Admit({ClaimOf(1), ClaimOf(1), ClaimOf(2)}),
             (std::vector{Verdict::kAdmitted, Verdict::kDuplicate, Verdict::kSoldOut}));
@@ -68,14 +68,14 @@ TEST_P(Gate, SaysDuplicateToAHolderEvenWhenSoldOutOrClosed) {
   EXPECT_EQ(Admit({ClaimOf(1), ClaimOf(2)}), (std::vector{Verdict::kDuplicate, Verdict::kNotOpen}));
 }
 
-TEST_P(Gate, TakesNothingOutsideTheWindow) {
+TEST_P(CouponGate, TakesNothingOutsideTheWindow) {
   Arm({.stock = 2});
   backend_->clock().Advance(absl::Hours(1));  // ends_at is exclusive
   EXPECT_EQ(Admit({ClaimOf(1)}), std::vector{Verdict::kNotOpen});
   EXPECT_EQ((*backend_->control().Inspect(coupon_.id))->stock, 2);
 }
 
-TEST_P(Gate, KnowsTheParticipantsThatItWasArmedWith) {
+TEST_P(CouponGate, KnowsTheParticipantsThatItWasArmedWith) {
   Arm({.stock = 1, .participants = {UserId{7}}});
   auto admissions = backend_->gate().Admit(coupon_, std::vector{ClaimOf(7)});
   ASSERT_TRUE(admissions.ok());
@@ -83,7 +83,7 @@ TEST_P(Gate, KnowsTheParticipantsThatItWasArmedWith) {
   EXPECT_TRUE((*admissions)[0].recorded);
 }
 
-TEST_P(Gate, RefusesAllUnlessArmedAtTheGenerationOfTheCoupon) {
+TEST_P(CouponGate, RefusesAllUnlessArmedAtTheGenerationOfTheCoupon) {
   const std::vector claims = {ClaimOf(1)};
   EXPECT_TRUE(absl::IsFailedPrecondition(backend_->gate().Admit(coupon_, claims).status()));
   Arm({.stock = 2});
@@ -96,7 +96,7 @@ TEST_P(Gate, RefusesAllUnlessArmedAtTheGenerationOfTheCoupon) {
   EXPECT_TRUE(absl::IsFailedPrecondition(backend_->gate().Admit(coupon_, claims).status()));
 }
 
-TEST_P(Gate, RemembersAReservationUntilItIsRecorded) {
+TEST_P(CouponGate, RemembersAReservationUntilItIsRecorded) {
   Arm({.stock = 2});
   const Claim claim = ClaimOf(1);
   const std::vector holders = {claim.holder, ClaimOf(2).holder};
@@ -114,7 +114,7 @@ TEST_P(Gate, RemembersAReservationUntilItIsRecorded) {
   EXPECT_TRUE((*admissions)[0].recorded);
 }
 
-TEST_P(Gate, KeepsAReservationWhenAnotherRequestOfTheUserIsRecorded) {
+TEST_P(CouponGate, KeepsAReservationWhenAnotherRequestOfTheUserIsRecorded) {
   Arm({.stock = 2});
   const Claim claim = ClaimOf(1);
   Admit({claim});
@@ -122,7 +122,7 @@ TEST_P(Gate, KeepsAReservationWhenAnotherRequestOfTheUserIsRecorded) {
   EXPECT_EQ(Admit({claim}), std::vector{Verdict::kReplay});
 }
 
-TEST_P(Gate, ListsReservationsByAgeUpToABound) {
+TEST_P(CouponGate, ListsReservationsByAgeUpToABound) {
   Arm({.stock = 2});
   const Claim old = ClaimOf(1);
   Admit({old});
@@ -139,7 +139,7 @@ TEST_P(Gate, ListsReservationsByAgeUpToABound) {
   EXPECT_EQ(bounded->size(), 1u);
 }
 
-TEST_P(Gate, ForgetsEverythingWhenArmedAgain) {
+TEST_P(CouponGate, ForgetsEverythingWhenArmedAgain) {
   Arm({.stock = 2});
   Admit({ClaimOf(1), ClaimOf(2)});
   coupon_.gate_generation = {2};
@@ -155,13 +155,13 @@ TEST_P(Gate, ForgetsEverythingWhenArmedAgain) {
             (std::vector{Verdict::kAdmitted, Verdict::kDuplicate}));
 }
 
-TEST_P(Gate, IsGoneAfterDisarm) {
+TEST_P(CouponGate, IsGoneAfterDisarm) {
   Arm({.stock = 2});
   ASSERT_TRUE(backend_->control().Disarm(coupon_.id).ok());
   EXPECT_EQ(*backend_->control().Inspect(coupon_.id), std::nullopt);
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, Gate, testing::ValuesIn(kCouponBackends),
+INSTANTIATE_TEST_SUITE_P(Backends, CouponGate, testing::ValuesIn(kCouponBackends),
                          [](const auto& param) { return std::string(param.param); });
 
 // Own to the embedded gate, which takes its cap from the configuration.

@@ -1,5 +1,3 @@
-#include "app/admin_server.h"
-
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -20,6 +18,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "app/admin_server.h"
 #include "base/log.h"
 
 namespace ecom::app {
@@ -48,7 +47,9 @@ class Connection {
   bool connected() const { return connected_; }
 
   /// False when the server does not take the bytes.
-  bool Send(std::string_view bytes) { return send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL) > 0; }
+  bool Send(std::string_view bytes) {
+    return send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL) > 0;
+  }
 
   /// Reads until the server closes, for at most 20 s.
   std::string ReadAll() {
@@ -78,10 +79,13 @@ Answer Exchange(int port, std::string_view request) {
   const std::string text = connection.ReadAll();
   const size_t end = text.find("\r\n\r\n");
   if (!absl::StartsWith(text, "HTTP/1.1 ") || end == std::string::npos) return {};
-  return {.status = std::stoi(text.substr(9, 3)), .headers = text.substr(0, end + 2), .body = text.substr(end + 4)};
+  return {.status = std::stoi(text.substr(9, 3)),
+          .headers = text.substr(0, end + 2),
+          .body = text.substr(end + 4)};
 }
 
-Answer Request(int port, const std::string& method, const std::string& path, const std::string& more = "\r\n") {
+Answer Request(int port, const std::string& method, const std::string& path,
+               const std::string& more = "\r\n") {
   return Exchange(port, method + " " + path + " HTTP/1.1\r\nHost: x\r\n" + more);
 }
 
@@ -124,17 +128,20 @@ TEST_F(AdminServerTest, ShowsTheMetricsUnderBothOfTheirPaths) {
     const Answer answer = Get(path);
     EXPECT_EQ(answer.status, 200);
     EXPECT_EQ(answer.body, "ecom_up 1\n");
-    EXPECT_NE(answer.headers.find("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), std::string::npos)
+    EXPECT_NE(answer.headers.find("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+              std::string::npos)
         << answer.headers;
   }
 }
 
 TEST_F(AdminServerTest, IsReadyWhileEachComponentIsUp) {
   Start();
-  for (const std::string path : {"/health/ready", "/actuator/health", "/actuator/health/readiness"}) {
+  for (const std::string path :
+       {"/health/ready", "/actuator/health", "/actuator/health/readiness"}) {
     const Answer answer = Get(path);
     EXPECT_EQ(answer.status, 200);
-    EXPECT_EQ(answer.body, R"({"status":"UP","components":{"store":{"status":"UP"},"gate":{"status":"UP"}}})");
+    EXPECT_EQ(answer.body,
+              R"({"status":"UP","components":{"store":{"status":"UP"},"gate":{"status":"UP"}}})");
   }
 }
 
@@ -144,8 +151,10 @@ TEST_F(AdminServerTest, IsNotReadyAndSaysWhyWhenOneIsDownButStaysAlive) {
   for (const std::string path : {"/health/ready", "/actuator/health"}) {
     const Answer answer = Get(path);
     EXPECT_EQ(answer.status, 503);
-    EXPECT_EQ(answer.body, "{\"status\":\"DOWN\",\"components\":{\"store\":{\"status\":\"UP\"},"
-                           "\"gate\":{\"status\":\"DOWN\",\"details\":{\"message\":\"rebuilding \xEF\xBF\xBD\"}}}}");
+    EXPECT_EQ(
+        answer.body,
+        "{\"status\":\"DOWN\",\"components\":{\"store\":{\"status\":\"UP\"},"
+        "\"gate\":{\"status\":\"DOWN\",\"details\":{\"message\":\"rebuilding \xEF\xBF\xBD\"}}}}");
   }
   for (const std::string path : {"/health/live", "/actuator/health/liveness"}) {
     EXPECT_EQ(Get(path).status, 200);
@@ -155,9 +164,10 @@ TEST_F(AdminServerTest, IsNotReadyAndSaysWhyWhenOneIsDownButStaysAlive) {
 
 TEST_F(AdminServerTest, TellsWhatItIs) {
   Start();
-  EXPECT_EQ(Get("/info").body,
-            R"({"name":"ecom-server","version":"1.2.3","commit":"abc","compiler":"gcc",)"
-            R"("started_at":"2025-12-25T09:02:23Z","backend":"embedded","config_digest":"0123456789ab"})");
+  EXPECT_EQ(
+      Get("/info").body,
+      R"({"name":"ecom-server","version":"1.2.3","commit":"abc","compiler":"gcc",)"
+      R"("started_at":"2025-12-25T09:02:23Z","backend":"embedded","config_digest":"0123456789ab"})");
   const Json info = Json::parse(Get("/actuator/info").body);
   EXPECT_EQ(info["build"]["version"], "1.2.3");
   EXPECT_EQ(info["git"]["commit"]["id"], "abc");
@@ -169,21 +179,28 @@ TEST_F(AdminServerTest, ShowsMetersInSpringBootsShape) {
               .base_unit = "seconds",
               .measurements = {{"COUNT", 3}, {"TOTAL_TIME", 0.25}},
               .tags = {{"uri", {"/a", "/b"}}}},
-             {.name = "a.gauge", .description = "", .base_unit = "", .measurements = {{"VALUE", 1}}, .tags = {}}};
+             {.name = "a.gauge",
+              .description = "",
+              .base_unit = "",
+              .measurements = {{"VALUE", 1}},
+              .tags = {}}};
   Start();
   EXPECT_EQ(Get("/actuator/metrics").body, R"({"names":["a.gauge","http.server.requests"]})");
-  EXPECT_EQ(Get("/actuator/metrics/http.server.requests?tag=uri:/a").body,
-            R"({"name":"http.server.requests","description":"Requests","baseUnit":"seconds",)"
-            R"("measurements":[{"statistic":"COUNT","value":3.0},{"statistic":"TOTAL_TIME","value":0.25}],)"
-            R"("availableTags":[{"tag":"uri","values":["/a","/b"]}]})");
-  EXPECT_EQ(Get("/actuator/metrics/a.gauge").body,
-            R"({"name":"a.gauge","measurements":[{"statistic":"VALUE","value":1.0}],"availableTags":[]})");
+  EXPECT_EQ(
+      Get("/actuator/metrics/http.server.requests?tag=uri:/a").body,
+      R"({"name":"http.server.requests","description":"Requests","baseUnit":"seconds",)"
+      R"("measurements":[{"statistic":"COUNT","value":3.0},{"statistic":"TOTAL_TIME","value":0.25}],)"
+      R"("availableTags":[{"tag":"uri","values":["/a","/b"]}]})");
+  EXPECT_EQ(
+      Get("/actuator/metrics/a.gauge").body,
+      R"({"name":"a.gauge","measurements":[{"statistic":"VALUE","value":1.0}],"availableTags":[]})");
   EXPECT_EQ(Get("/actuator/metrics/unknown").status, 404);
 }
 
 TEST_F(AdminServerTest, AnswersUnknownPathsAsTheContractDoes) {
   Start();
-  for (const std::string path : {"/", "/metric", "/metrics/", "/actuator", "/actuator/metrics/", "/..%2finfo"}) {
+  for (const std::string path :
+       {"/", "/metric", "/metrics/", "/actuator", "/actuator/metrics/", "/..%2finfo"}) {
     for (const std::string method : {"GET", "POST"}) {
       if (method == "POST" && path == "/actuator/metrics/") continue;
       const Answer answer = Request(server_->port(), method, path);
@@ -209,22 +226,26 @@ TEST_F(AdminServerTest, AllowsNoMethodButGet) {
 
 TEST_F(AdminServerTest, RefusesWhatIsTooLargeOrNoHttpAndGoesOn) {
   Start();
-  EXPECT_EQ(Request(server_->port(), "POST", "/info", "Content-Length: 2000\r\n\r\n" + std::string(2000, 'x')).body,
+  EXPECT_EQ(Request(server_->port(), "POST", "/info",
+                    "Content-Length: 2000\r\n\r\n" + std::string(2000, 'x'))
+                .body,
             R"({"code":"CM413","message":"요청 본문이 너무 큽니다."})");
-  EXPECT_EQ(Exchange(server_->port(), "nonsense\r\n\r\n").body, R"({"code":"CM400","message":"잘못된 요청입니다."})");
+  EXPECT_EQ(Exchange(server_->port(), "nonsense\r\n\r\n").body,
+            R"({"code":"CM400","message":"잘못된 요청입니다."})");
   EXPECT_EQ(Request(server_->port(), "BREW", "/info").status, 400);
   EXPECT_EQ(Request(server_->port(), "GET", "/" + std::string(9000, 'x')).status, 400);
   EXPECT_NE(Get("/info").status, 0);
 }
 
-TEST_F(AdminServerTest, CutsARequestWhoseHeadersDoNotEnd) {
+TEST_F(AdminServerTest, CutsARequestWhoseHeadersAreTooLargeTogether) {
   Start();
-  Connection connection(server_->port());
-  connection.Send("GET /info HTTP/1.1\r\n");
   const std::string header = "X-Padding: " + std::string(1000, 'x') + "\r\n";
-  for (int i = 0; i < 100 && connection.Send(header); ++i) {
-  }
-  EXPECT_EQ(connection.ReadAll().find("HTTP/1.1 200"), std::string::npos);
+  std::string headers;
+  for (int i = 0; i < 10; ++i) headers += header;
+  EXPECT_EQ(Request(server_->port(), "GET", "/info", headers + "\r\n").status, 200);
+  for (int i = 0; i < 30; ++i) headers += header;
+  // 400, or nothing: closing with bytes unread may overtake the answer.
+  EXPECT_NE(Request(server_->port(), "GET", "/info", headers + "\r\n").status, 200);
   EXPECT_EQ(Get("/info").status, 200);
 }
 
@@ -255,16 +276,21 @@ TEST_F(AdminServerTest, TurnsAnExceptionIntoTheContractsErrorAndLogsItOnce) {
 
 TEST_F(AdminServerTest, RefusesAPortThatIsTakenByAnotherAdminServer) {
   Start();
-  const auto second = AdminServer::Create({.host = "127.0.0.1", .port = server_->port(), .connection_time_max = absl::Seconds(10), .info = {}}, deps_);
+  const auto second = AdminServer::Create({.host = "127.0.0.1",
+                                           .port = server_->port(),
+                                           .connection_time_max = absl::Seconds(10),
+                                           .info = {}},
+                                          deps_);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(second.status().message(),
-            absl::StrCat("cannot listen on 127.0.0.1 port ", server_->port(), ": Address already in use"));
+  EXPECT_EQ(second.status().message(), absl::StrCat("cannot listen on 127.0.0.1 port ",
+                                                    server_->port(), ": Address already in use"));
   EXPECT_EQ(Get("/info").status, 200);
 }
 
 TEST_F(AdminServerTest, RefusesAnAddressThatIsNotThisMachines) {
   for (const std::string host : {"192.0.2.1", "no-such-host.invalid"}) {
-    const auto server = AdminServer::Create({.host = host, .port = 0, .connection_time_max = absl::Seconds(10), .info = {}}, deps_);
+    const auto server = AdminServer::Create(
+        {.host = host, .port = 0, .connection_time_max = absl::Seconds(10), .info = {}}, deps_);
     EXPECT_EQ(server.status().code(), absl::StatusCode::kFailedPrecondition) << server.status();
   }
 }
@@ -276,7 +302,9 @@ TEST_F(AdminServerTest, FreesThePortWhenItStopsAndMayBeStoppedTwice) {
   server_->Stop();
   server_->Stop();
   EXPECT_FALSE(Connection(port).connected());
-  const auto second = AdminServer::Create({.host = "127.0.0.1", .port = port, .connection_time_max = absl::Seconds(10), .info = {}}, deps_);
+  const auto second = AdminServer::Create(
+      {.host = "127.0.0.1", .port = port, .connection_time_max = absl::Seconds(10), .info = {}},
+      deps_);
   EXPECT_TRUE(second.ok()) << second.status();
 }
 

@@ -1,5 +1,3 @@
-#include "app/config.h"
-
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -14,20 +12,24 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "app/config.h"
 
 namespace ecom::app {
 namespace {
 
 using Args = std::vector<std::string>;
 
-absl::StatusOr<std::string> NoFile(const std::string&) { return absl::NotFoundError("no such file"); }
+absl::StatusOr<std::string> NoFile(const std::string&) {
+  return absl::NotFoundError("no such file");
+}
 
 absl::StatusOr<ParsedConfig> Parse(const Args& args, const Environment& environment = {},
                                    const std::string& file = "") {
   return ParseConfig(args, environment, [&](const std::string&) { return file; });
 }
 
-Config ParseOk(const Args& args, const Environment& environment = {}, const std::string& file = "") {
+Config ParseOk(const Args& args, const Environment& environment = {},
+               const std::string& file = "") {
   const auto parsed = Parse(args, environment, file);
   EXPECT_TRUE(parsed.ok()) << parsed.status();
   return parsed.ok() ? parsed->config : Config();
@@ -104,7 +106,8 @@ TEST(ParseConfig, PrefersFlagToEnvironmentToFileToDefault) {
   EXPECT_EQ(ParseOk({"--coupon-stock=2"}, both, file).sample_data.coupon_stock, 2);
   EXPECT_EQ(ParseOk({}, both, file).sample_data.coupon_stock, 3);
   EXPECT_EQ(ParseOk({}, named, file).sample_data.coupon_stock, 4);
-  EXPECT_EQ(ParseOk({}, {}, file).sample_data.coupon_stock, 1000) << "a file that nobody named was read";
+  EXPECT_EQ(ParseOk({}, {}, file).sample_data.coupon_stock, 1000)
+      << "a file that nobody named was read";
 }
 
 TEST(ParseConfig, TakesAnEmptyVariableForOneThatIsNotSet) {
@@ -160,7 +163,8 @@ TEST(ParseConfig, ListsAllProblemsOneALineWithTheirSource) {
       "environment ECOM_NOVELTY: no such setting",
       "e.conf:2: not of the form name = value",
       "e.conf:3: no such setting: \"nothing\"",
-      "environment TZ: \"Mars/Olympus\" is not allowed: must be a name of the IANA time zone database, such as "
+      "environment TZ: \"Mars/Olympus\" is not allowed: must be a name of the IANA time zone "
+      "database, such as "
       "Asia/Seoul or UTC",
       "flag --coupon-stock: \"0\" is not allowed: must be a whole number from 1 to 1000000000",
       "e.conf:1: \"loud\" is not allowed: must be one of debug, info, warn, error",
@@ -169,7 +173,8 @@ TEST(ParseConfig, ListsAllProblemsOneALineWithTheirSource) {
 }
 
 TEST(ParseConfig, SuggestsTheNameThatWasProbablyMeant) {
-  EXPECT_EQ(Problems({"--grpc-adr=x"}), Args{"flag --grpc-adr: no such flag; did you mean --grpc-addr?"});
+  EXPECT_EQ(Problems({"--grpc-adr=x"}),
+            Args{"flag --grpc-adr: no such flag; did you mean --grpc-addr?"});
   EXPECT_EQ(Problems({}, {{"ECOM_LOGLEVEL", "x"}}),
             Args{"environment ECOM_LOGLEVEL: no such setting; did you mean ECOM_LOG_LEVEL?"});
   EXPECT_EQ(Problems({"--config=f"}, {}, "coupon-stok = 1"),
@@ -191,7 +196,8 @@ TEST(ParseConfig, TellsWhyTheFileCouldNotBeRead) {
 }
 
 TEST(ParseConfig, PassesOverWhatOnlyTheGatewayKnowsInEnvironmentAndFileButNotAsAFlag) {
-  EXPECT_TRUE(Problems({"--config=f"}, {{"ECOM_SERVER_TARGET", "x"}, {"HTTP_ADDR", "y"}, {"PATH", "z"}},
+  EXPECT_TRUE(Problems({"--config=f"},
+                       {{"ECOM_SERVER_TARGET", "x"}, {"HTTP_ADDR", "y"}, {"PATH", "z"}},
                        "http-addr = 1\nECOM_DRAIN_GRACE = 2")
                   .empty());
   EXPECT_EQ(Problems({"--server-target=x"}).size(), 1u);
@@ -205,85 +211,85 @@ struct Value {
 class RefusedValue : public testing::TestWithParam<Value> {};
 
 TEST_P(RefusedValue, IsOneProblemThatSaysWhatIsAllowed) {
-  const std::vector<std::string> problems = Problems({"--" + GetParam().name + "=" + GetParam().text});
+  const std::vector<std::string> problems =
+      Problems({"--" + GetParam().name + "=" + GetParam().text});
   ASSERT_EQ(problems.size(), 1u) << GetParam().text;
   EXPECT_NE(problems[0].find("must be "), std::string::npos) << problems[0];
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    ParseConfig, RefusedValue,
-    testing::ValuesIn(std::vector<Value>{
-        {"grpc-addr", ""},
-        {"grpc-addr", "127.0.0.1"},
-        {"grpc-addr", ":50051"},
-        {"grpc-addr", "127.0.0.1:"},
-        {"grpc-addr", "127.0.0.1:65536"},
-        {"grpc-addr", "127.0.0.1:-1"},
-        {"grpc-addr", "127.0.0.1:1x"},
-        {"grpc-addr", "::1:80"},
-        {"grpc-addr", "[::1]"},
-        {"grpc-addr", "[::1]x80"},
-        {"grpc-addr", "[::1"},
-        {"grpc-addr", "[127.0.0.1]:80"},
-        {"grpc-addr", "a b:80"},
-        {"grpc-addr", std::string(300, 'a') + ":80"},
-        {"admin-addr", "localhost"},
-        {"data-dir", ""},
-        {"data-dir", "a\nb"},
-        {"data-dir", std::string(4001, 'a')},
-        {"grpc-socket", ""},
-        {"backend", "Embedded"},
-        {"backend", ""},
-        {"tz", ""},
-        {"tz", "/usr/share/zoneinfo/UTC"},
-        {"tz", "../zoneinfo/UTC"},
-        {"tz", "asia/nowhere"},
-        {"coupon-stock", "0"},
-        {"coupon-stock", "1000000001"},
-        {"coupon-stock", "+5"},
-        {"coupon-stock", "-5"},
-        {"coupon-stock", " 5"},
-        {"coupon-stock", "5 "},
-        {"coupon-stock", "0x5"},
-        {"coupon-stock", "1e3"},
-        {"coupon-stock", "99999999999999999999"},
-        {"coupon-stock", "٣"},
-        {"sample-data", "yes"},
-        {"sample-data", ""},
-        {"completion-queues", "9"},
-        {"requests-in-flight-max", "0"},
-        {"product-l1-bytes-max", "1"},
-        {"product-l1-bytes-max", "64MB"},
-        {"product-l1-bytes-max", "MiB"},
-        {"product-l1-bytes-max", "9223372036854775807GiB"},
-        {"product-soft-ttl", "5"},
-        {"product-soft-ttl", "-1s"},
-        {"product-hard-ttl", "inf"},
-        {"ack-deadline", "0"},
-        {"view-flush-interval", "11s"},
-        {"drain-timeout", "11m"},
-        {"redis-url", ""},
-        {"redis-url", "http://h"},
-        {"redis-url", "redis://"},
-        {"redis-url", "redis://h:0"},
-        {"redis-url", "redis://h/16"},
-        {"redis-url", "redis://h/x"},
-        {"redis-url", "redis://u:%4@h"},
-        {"redis-url", "redis://h?db=1"},
-        {"cache-url", "unix://"},
-        {"kafka-brokers", ""},
-        {"kafka-brokers", "h:1,"},
-        {"kafka-brokers", "h:1, h:2"},
-        {"kafka-brokers", "h:0"},
-        {"mysql-url", "mysql://h/db"},
-        {"mysql-url", "mysql://u@h"},
-        {"mysql-url", "mysql://u@h/"},
-        {"mysql-url", "mysql://u@h/a/b"},
-        {"mysql-url", "mysql://u@h/db?tls=1"},
-        {"mysql-url", "mysql://u@h/a`b"},
-        {"log-format", "xml"},
-        {"log-level", "INFO"},
-    }));
+INSTANTIATE_TEST_SUITE_P(ParseConfig, RefusedValue,
+                         testing::ValuesIn(std::vector<Value>{
+                             {"grpc-addr", ""},
+                             {"grpc-addr", "127.0.0.1"},
+                             {"grpc-addr", ":50051"},
+                             {"grpc-addr", "127.0.0.1:"},
+                             {"grpc-addr", "127.0.0.1:65536"},
+                             {"grpc-addr", "127.0.0.1:-1"},
+                             {"grpc-addr", "127.0.0.1:1x"},
+                             {"grpc-addr", "::1:80"},
+                             {"grpc-addr", "[::1]"},
+                             {"grpc-addr", "[::1]x80"},
+                             {"grpc-addr", "[::1"},
+                             {"grpc-addr", "[127.0.0.1]:80"},
+                             {"grpc-addr", "a b:80"},
+                             {"grpc-addr", std::string(300, 'a') + ":80"},
+                             {"admin-addr", "localhost"},
+                             {"data-dir", ""},
+                             {"data-dir", "a\nb"},
+                             {"data-dir", std::string(4001, 'a')},
+                             {"grpc-socket", ""},
+                             {"backend", "Embedded"},
+                             {"backend", ""},
+                             {"tz", ""},
+                             {"tz", "/usr/share/zoneinfo/UTC"},
+                             {"tz", "../zoneinfo/UTC"},
+                             {"tz", "asia/nowhere"},
+                             {"coupon-stock", "0"},
+                             {"coupon-stock", "1000000001"},
+                             {"coupon-stock", "+5"},
+                             {"coupon-stock", "-5"},
+                             {"coupon-stock", " 5"},
+                             {"coupon-stock", "5 "},
+                             {"coupon-stock", "0x5"},
+                             {"coupon-stock", "1e3"},
+                             {"coupon-stock", "99999999999999999999"},
+                             {"coupon-stock", "٣"},
+                             {"sample-data", "yes"},
+                             {"sample-data", ""},
+                             {"completion-queues", "9"},
+                             {"requests-in-flight-max", "0"},
+                             {"product-l1-bytes-max", "1"},
+                             {"product-l1-bytes-max", "64MB"},
+                             {"product-l1-bytes-max", "MiB"},
+                             {"product-l1-bytes-max", "9223372036854775807GiB"},
+                             {"product-soft-ttl", "5"},
+                             {"product-soft-ttl", "-1s"},
+                             {"product-hard-ttl", "inf"},
+                             {"ack-deadline", "0"},
+                             {"view-flush-interval", "11s"},
+                             {"drain-timeout", "11m"},
+                             {"redis-url", ""},
+                             {"redis-url", "http://h"},
+                             {"redis-url", "redis://"},
+                             {"redis-url", "redis://h:0"},
+                             {"redis-url", "redis://h/16"},
+                             {"redis-url", "redis://h/x"},
+                             {"redis-url", "redis://u:%4@h"},
+                             {"redis-url", "redis://h?db=1"},
+                             {"cache-url", "unix://"},
+                             {"kafka-brokers", ""},
+                             {"kafka-brokers", "h:1,"},
+                             {"kafka-brokers", "h:1, h:2"},
+                             {"kafka-brokers", "h:0"},
+                             {"mysql-url", "mysql://h/db"},
+                             {"mysql-url", "mysql://u@h"},
+                             {"mysql-url", "mysql://u@h/"},
+                             {"mysql-url", "mysql://u@h/a/b"},
+                             {"mysql-url", "mysql://u@h/db?tls=1"},
+                             {"mysql-url", "mysql://u@h/a`b"},
+                             {"log-format", "xml"},
+                             {"log-level", "INFO"},
+                         }));
 
 class AllowedValue : public testing::TestWithParam<Value> {};
 
@@ -314,7 +320,8 @@ INSTANTIATE_TEST_SUITE_P(ParseConfig, AllowedValue,
                          }));
 
 TEST(ParseConfig, DecodesWhatAUrlEscapes) {
-  const MysqlUrl mysql = ParseOk({"--mysql-url=mysql://us%3aer:p%40s%2Fs:@db.example:3307/shop"}).mysql.url;
+  const MysqlUrl mysql =
+      ParseOk({"--mysql-url=mysql://us%3aer:p%40s%2Fs:@db.example:3307/shop"}).mysql.url;
   EXPECT_EQ(mysql.user, "us:er");
   EXPECT_EQ(mysql.password, "p@s/s:");
   EXPECT_EQ(mysql.address, (HostPort{"db.example", 3307}));
@@ -323,22 +330,24 @@ TEST(ParseConfig, DecodesWhatAUrlEscapes) {
 
 TEST(ParseConfig, ChecksSettingsAgainstEachOther) {
   EXPECT_EQ(Problems({"--product-soft-ttl=2m"}),
-            Args{"flag --product-soft-ttl: product-soft-ttl = 2m must not be above product-hard-ttl = 1m (default)"});
+            Args{"flag --product-soft-ttl: product-soft-ttl = 2m must not be above "
+                 "product-hard-ttl = 1m (default)"});
   EXPECT_EQ(Problems({"--claims-queued-max=255"}).size(), 1u);
   EXPECT_EQ(Problems({"--grpc-addr=127.0.0.1:9", "--admin-addr=127.0.0.1:9"}).size(), 1u);
   EXPECT_TRUE(Problems({"--grpc-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0"}).empty());
 }
 
 TEST(ParseConfig, NeverShowsAPassword) {
-  for (const std::string secret : {"mysql://u:hunter2@h/db", "mysql://u:hunter2@h:99999/db", "hunter2",
-                                   "u:hunter2@h/db", "redis://:hunter2@h", "redis://:hunter2@h/99"}) {
+  for (const std::string secret :
+       {"mysql://u:hunter2@h/db", "mysql://u:hunter2@h:99999/db", "hunter2", "u:hunter2@h/db",
+        "redis://:hunter2@h", "redis://:hunter2@h/99"}) {
     for (const std::string name : {"mysql-url", "redis-url", "cache-url"}) {
       for (const auto& parsed : {Parse({"--" + name + "=" + secret}), Parse({"--x" + name, secret}),
                                  Parse({"--x" + name + "=" + secret}), Parse({secret}),
                                  Parse({"--config=f"}, {}, name + " = " + secret),
                                  Parse({"--config=f"}, {}, name + " " + secret)}) {
-        const std::string shown =
-            parsed.ok() ? parsed->Print() + parsed->Digest() : std::string(parsed.status().message());
+        const std::string shown = parsed.ok() ? parsed->Print() + parsed->Digest()
+                                              : std::string(parsed.status().message());
         EXPECT_EQ(shown.find("hunter2"), std::string::npos) << shown;
       }
     }
@@ -346,7 +355,8 @@ TEST(ParseConfig, NeverShowsAPassword) {
 }
 
 TEST(ParseConfig, ShowsTextOfOthersOnOneLineAndNotForEver) {
-  const std::vector<std::string> problems = Problems({"--backend=a\nb\x1b" + std::string(100000, 'x')});
+  const std::vector<std::string> problems =
+      Problems({"--backend=a\nb\x1b" + std::string(100000, 'x')});
   ASSERT_EQ(problems.size(), 1u);
   EXPECT_LT(problems[0].size(), 500u);
   EXPECT_EQ(problems[0].find('\x1b'), std::string::npos);
@@ -370,12 +380,13 @@ TEST(PrintConfig, ShowsEachSettingWithItsSource) {
   EXPECT_EQ(Find(*parsed, "log-level").source, "e.conf:2");
   EXPECT_EQ(Find(*parsed, "tz").source, "default");
   EXPECT_EQ(Find(*parsed, "mysql-url").value, "mysql://ecom:****@127.0.0.1:3306/ecommerce");
-  EXPECT_NE(parsed->Print().find("# from e.conf:2\nlog-level = warn\n"), std::string::npos) << parsed->Print();
+  EXPECT_NE(parsed->Print().find("# from e.conf:2\nlog-level = warn\n"), std::string::npos)
+      << parsed->Print();
 }
 
 TEST(PrintConfig, PrintsAFileThatGivesTheSameSettingsAgain) {
-  const auto parsed = Parse({"--config=f", "--coupon-stock=9", "--product-l1-bytes-max=2MiB", "--data-dir=/d",
-                             "--mysql-url=mysql://nobody@h/db"});
+  const auto parsed = Parse({"--config=f", "--coupon-stock=9", "--product-l1-bytes-max=2MiB",
+                             "--data-dir=/d", "--mysql-url=mysql://nobody@h/db"});
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   const auto again = Parse({"--config=f"}, {}, parsed->Print());
   ASSERT_TRUE(again.ok()) << again.status();
@@ -390,7 +401,9 @@ TEST(ConfigDigest, DependsOnValuesAndNotOnTheirSourcesOrPasswords) {
   EXPECT_EQ(digest.size(), 12u);
   EXPECT_EQ(Parse({}, {{"COUPON_STOCK", "9"}})->Digest(), digest);
   EXPECT_NE(Parse({"--coupon-stock=8"})->Digest(), digest);
-  EXPECT_EQ(Parse({"--coupon-stock=9", "--mysql-url=mysql://ecom:other@127.0.0.1/ecommerce"})->Digest(), digest);
+  EXPECT_EQ(
+      Parse({"--coupon-stock=9", "--mysql-url=mysql://ecom:other@127.0.0.1/ecommerce"})->Digest(),
+      digest);
 }
 
 TEST(HelpText, NamesEachSettingWithItsVariableAndItsDefault) {
@@ -399,8 +412,9 @@ TEST(HelpText, NamesEachSettingWithItsVariableAndItsDefault) {
   for (const Setting& setting : parsed->settings) {
     EXPECT_NE(help.find("  --" + std::string(setting.name)), std::string::npos) << setting.name;
   }
-  for (const std::string part : {"GRPC_ADDR. Default: 127.0.0.1:50051.", "ECOM_GRPC_SOCKET. Default: <DATA_DIR>/server.sock.",
-                                 "--help", "--version", "--print-config", "--sample-data[=BOOL]"}) {
+  for (const std::string part : {"GRPC_ADDR. Default: 127.0.0.1:50051.",
+                                 "ECOM_GRPC_SOCKET. Default: <DATA_DIR>/server.sock.", "--help",
+                                 "--version", "--print-config", "--sample-data[=BOOL]"}) {
     EXPECT_NE(help.find(part), std::string::npos) << part;
   }
 }
@@ -408,11 +422,13 @@ TEST(HelpText, NamesEachSettingWithItsVariableAndItsDefault) {
 /// The names of our own variables in a text.
 std::set<std::string> VariablesIn(const std::string& text) {
   static const std::regex kVariable(R"(\bECOM_[A-Z0-9_]*[A-Z0-9]\b)");
-  return {std::sregex_token_iterator(text.begin(), text.end(), kVariable), std::sregex_token_iterator()};
+  return {std::sregex_token_iterator(text.begin(), text.end(), kVariable),
+          std::sregex_token_iterator()};
 }
 
 TEST(Variables, OfTheGatewayAreKnownToTheServerToo) {
-  for (const std::string& name : VariablesIn(ReadWholeFile(ECOM_SOURCE_DIR "/gateway/config/config.go"))) {
+  for (const std::string& name :
+       VariablesIn(ReadWholeFile(ECOM_SOURCE_DIR "/gateway/config/config.go"))) {
     for (const std::string& problem : Problems({}, {{name, "x"}})) {
       EXPECT_EQ(problem.find("no such setting"), std::string::npos) << problem;
     }

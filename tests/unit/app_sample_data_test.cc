@@ -1,5 +1,3 @@
-#include "app/sample_data.h"
-
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -10,6 +8,7 @@
 
 #include "absl/time/civil_time.h"
 #include "absl/time/time.h"
+#include "app/sample_data.h"
 
 namespace ecom::app {
 namespace {
@@ -17,7 +16,8 @@ namespace {
 const absl::Time kNow = absl::FromUnixMillis(1766653343999);
 
 absl::Time Utc(int64_t year, int month, int day, int hour = 0, int minute = 0, int second = 0) {
-  return absl::FromCivil(absl::CivilSecond(year, month, day, hour, minute, second), absl::UTCTimeZone());
+  return absl::FromCivil(absl::CivilSecond(year, month, day, hour, minute, second),
+                         absl::UTCTimeZone());
 }
 
 TEST(SampleData, OpensCouponOneWithItsStockForAYearFromTheSecondThatHasBegun) {
@@ -90,17 +90,20 @@ TEST(SampleDataSql, IsTheFileBesideTheLoadScenarios) {
   if (std::getenv("UPDATE_GOLDEN") != nullptr) std::ofstream(path) << expected;
   std::ifstream file(path);
   const std::string found(std::istreambuf_iterator<char>(file), {});
-  EXPECT_TRUE(found == expected) << path << " is not what SampleDataSql() says; write it anew with\n"
+  EXPECT_TRUE(found == expected) << path
+                                 << " is not what SampleDataSql() says; write it anew with\n"
                                  << "UPDATE_GOLDEN=1 app_test --gtest_filter='SampleDataSql.*'";
 }
 
 TEST(SampleDataSql, HoldsTheRowsInUtc) {
   const std::string sql = SampleDataSql();
   for (const std::string part : {
-           "(1, '선착순 할인 쿠폰', 1000, 1000, UTC_TIMESTAMP(), UTC_TIMESTAMP() + INTERVAL 365 DAY)",
+           "(1, '선착순 할인 쿠폰', 1000, 1000, UTC_TIMESTAMP(), UTC_TIMESTAMP() + INTERVAL 365 "
+           "DAY)",
            "1000, 1000, '2098-12-31 15:00:00', '2099-12-31 15:00:00')",
            "1000, 1000, '1998-12-31 15:00:00', '1999-12-31 15:00:00')",
-           "(1, 1, '부하테스트상품_1', 10100.00, 1000, 1, 0, '2025-12-25 09:02:23', '2025-12-25 09:02:23')",
+           "(1, 1, '부하테스트상품_1', 10100.00, 1000, 1, 0, '2025-12-25 09:02:23', '2025-12-25 "
+           "09:02:23')",
            "(100, 5, '부하테스트상품_100', 20000.00, 1000, 1, 0,",
        }) {
     EXPECT_NE(sql.find(part), std::string::npos) << part;

@@ -28,6 +28,7 @@ class EmbeddedClaimLog final : public coupon::ClaimLog, public coupon::ClaimSour
   absl::StatusOr<int64_t> Lag() override;
 
  private:
+  absl::Status Insert(std::span<const coupon::AdmittedClaim> claims);
   void Announce();
   absl::StatusOr<std::vector<coupon::LogRecord>> ReadNext(int records_max);
 

@@ -1,5 +1,6 @@
 #include "adapters/embedded/product_store.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -40,8 +41,8 @@ absl::Status FindInto(Connection& connection, std::span<const ProductId> ids,
                       std::span<std::optional<Product>> products) {
   ASSIGN_OR_RETURN(Statement select,
                    connection.Prepare("SELECT " ECOM_PRODUCT_COLUMNS
-                                      ", wanted.key FROM json_each(?) AS wanted "
-                                      "CROSS JOIN products ON products.id = wanted.value"));
+                                      ", place FROM (SELECT key AS place, value AS wanted "
+                                      "FROM json_each(?)) CROSS JOIN products ON id = wanted"));
   const std::string wanted = absl::StrCat(
       "[", absl::StrJoin(ids.begin(), ids.end(), ",",
                          [](std::string* out, ProductId id) { absl::StrAppend(out, id.value); }),
@@ -111,9 +112,13 @@ absl::StatusOr<std::vector<Product>> EmbeddedProductStore::ListProducts(const Li
   std::vector<Product> products;
   RETURN_IF_ERROR(database_.Read([&](Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(Statement select, connection.Prepare(ListSqls()[ListKind(query)].c_str()));
-    const auto after = query.after.value_or(product::PageStart{});
-    select.Bind(query.category.value_or(product::CategoryId{}).value,
-                query.is_active.value_or(false), query.limit, after.sort_key, after.id.value);
+    const int64_t category = query.category.value_or(product::CategoryId{}).value;
+    const bool is_active = query.is_active.value_or(false);
+    if (query.after) {
+      select.Bind(category, is_active, query.limit, query.after->sort_key, query.after->id.value);
+    } else {
+      select.Bind(category, is_active, query.limit);
+    }
     for (;;) {
       ASSIGN_OR_RETURN(const bool more, select.Step());
       if (!more) return absl::OkStatus();

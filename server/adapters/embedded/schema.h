@@ -67,15 +67,21 @@ CREATE TABLE products (
   created_at_us INTEGER NOT NULL,
   updated_at_us INTEGER NOT NULL
 );
+-- Each filter and each order of a list has an index of its own, so that a page costs what it holds.
 CREATE INDEX products_by_price ON products (price_minor, id);
 CREATE INDEX products_by_active_price ON products (is_active, price_minor, id);
 CREATE INDEX products_by_category_price ON products (category_id, price_minor, id);
+CREATE INDEX products_by_category_active_price
+  ON products (category_id, is_active, price_minor, id);
 CREATE INDEX products_by_views ON products (view_count DESC, id);
 CREATE INDEX products_by_active_views ON products (is_active, view_count DESC, id);
 CREATE INDEX products_by_category_views ON products (category_id, view_count DESC, id);
+CREATE INDEX products_by_category_active_views
+  ON products (category_id, is_active, view_count DESC, id);
 CREATE INDEX products_by_newest ON products (created_at_us DESC, id);
 CREATE INDEX products_by_active_newest ON products (is_active, created_at_us DESC, id);
-CREATE INDEX products_by_category_newest
+CREATE INDEX products_by_category_newest ON products (category_id, created_at_us DESC, id);
+CREATE INDEX products_by_category_active_newest
   ON products (category_id, is_active, created_at_us DESC, id);
 COMMIT;
 )sql";

@@ -1,0 +1,251 @@
+"""Starts the product for a measurement, watches it, and looks into what it stored."""
+
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import platform
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results"
+# Builds are long; a start is not. A drain that takes longer than this hangs.
+READY_SECONDS_MAX = 30
+STOP_SECONDS_MAX = 30
+DRAIN_SECONDS_MAX = 30
+SAMPLE_SECONDS = 0.1
+
+
+class Failed(Exception):
+    """The run proves nothing: what went wrong, for a person."""
+
+
+def free_addresses(count):
+    """Loopback addresses that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for s in sockets:
+        s.close()
+    return addresses
+
+
+@contextlib.contextmanager
+def data_folder():
+    """A new DATA_DIR below build/: on the disk of the checkout, as /tmp may be memory, where an fsync costs nothing."""
+    parent = ROOT / "build" / "bench"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = pathlib.Path(tempfile.mkdtemp(dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+class Process:
+    """A child in a process group of its own, that is told to stop when the block ends."""
+
+    def __init__(self, command, environment, log):
+        self.command = command
+        self._log_path = log
+        with open(log, "wb") as out:
+            self._child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=out,
+                                           stderr=subprocess.STDOUT, start_new_session=True)
+        self.pid = self._child.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # A child that died may have left children of its own in the group.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._child.wait()
+
+    def wait_ready(self, url):
+        """Waits until `url` answers 200."""
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        began = time.monotonic()
+        while time.monotonic() < deadline:
+            if self._child.poll() is not None:
+                raise Failed(f"{self.command[0]} exited with {self._child.returncode}:\n{self.log_tail()}")
+            try:
+                with urllib.request.urlopen(url, timeout=2) as answer:
+                    if answer.status == 200:
+                        return time.monotonic() - began
+            except (urllib.error.URLError, OSError):
+                pass
+            time.sleep(0.02)
+        raise Failed(f"{url} was not ready within {READY_SECONDS_MAX} s:\n{self.log_tail()}")
+
+    def stop(self):
+        """SIGTERM, and a clean exit within the bound."""
+        self._child.terminate()
+        try:
+            code = self._child.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"{self.command[0]} did not stop within {STOP_SECONDS_MAX} s of SIGTERM") from None
+        if code != 0:
+            raise Failed(f"{self.command[0]} exited with {code} on SIGTERM:\n{self.log_tail()}")
+
+    def log_tail(self):
+        return self._log_path.read_text(errors="replace")[-2000:]
+
+
+def descendants(pid):
+    """{name: pid} of a process and everything below it."""
+    parents, names = {}, {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            stat = (entry / "stat").read_text()
+        except OSError:
+            continue
+        # The name stands in parentheses and may hold spaces.
+        name, rest = stat[stat.index("(") + 1:stat.rindex(")")], stat[stat.rindex(")") + 2:].split()
+        parents[int(entry.name)], names[int(entry.name)] = int(rest[1]), name
+    found = {}
+    for child in parents:
+        ancestor = child
+        while ancestor not in (0, pid):
+            ancestor = parents.get(ancestor, 0)
+        if ancestor == pid:
+            found[names[child]] = child
+    return found
+
+
+def memory_mib(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise Failed(f"process {pid} has no memory: it is gone")
+
+
+def cpu_seconds(pid):
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    fields = stat[stat.rindex(")") + 2:].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Sampler:
+    """Watches memory and CPU time of processes while its block runs."""
+
+    def __init__(self, pids):
+        self._pids = pids
+        self._peak = {name: 0.0 for name in pids}
+        self._stop = threading.Event()
+        self._error = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._began = time.monotonic()
+        self._cpu = {name: cpu_seconds(pid) for name, pid in self._pids.items()}
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+        if self._error is not None:
+            raise Failed(f"a watched process is gone: {self._error}")
+        elapsed = time.monotonic() - self._began
+        try:
+            used = {name: cpu_seconds(pid) - self._cpu[name] for name, pid in self._pids.items()}
+        except OSError as error:
+            raise Failed(f"a watched process is gone: {error}") from None
+        self.usage = {name: {"rss_peak_mib": round(self._peak[name], 1), "cpu_cores": round(seconds / elapsed, 2)}
+                      for name, seconds in used.items()}
+
+    def _run(self):
+        while True:
+            try:
+                for name, pid in self._pids.items():
+                    self._peak[name] = max(self._peak[name], memory_mib(pid))
+            except (OSError, Failed) as error:
+                self._error = error
+                return
+            if self._stop.wait(SAMPLE_SECONDS):
+                return
+
+
+def query(folder, sql, *arguments):
+    """The first column of the first row of a query on the store."""
+    connection = sqlite3.connect(f"file:{folder}/ecom.db?mode=ro", uri=True, timeout=5)
+    try:
+        return connection.execute(sql, arguments).fetchone()[0]
+    finally:
+        connection.close()
+
+
+def check_rows(folder, accepted, coupon=1):
+    """Every promise is one row, and nothing else is one. Waits for the drain."""
+    deadline = time.monotonic() + DRAIN_SECONDS_MAX
+    while True:
+        rows = query(folder, "SELECT count(*) FROM coupon_issues WHERE coupon_id = ?", coupon)
+        if rows >= accepted or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    if rows != accepted:
+        raise Failed(f"{accepted} claims were accepted, and there are {rows} rows")
+    if accepted == 0:
+        raise Failed("nothing was accepted at all")
+    users = query(folder, "SELECT count(DISTINCT user_id) FROM coupon_issues WHERE coupon_id = ?", coupon)
+    if users != rows:
+        raise Failed(f"{rows} rows belong to {users} users")
+    left = query(folder, "SELECT total_quantity - available_quantity FROM coupons WHERE id = ?", coupon)
+    if left != rows:
+        raise Failed(f"{rows} rows, but {left} units were taken from the coupon")
+    rejected = query(folder, "SELECT count(*) FROM coupon_rejections")
+    if rejected != 0:
+        raise Failed(f"{rejected} accepted claims were rejected afterwards")
+    return rows
+
+
+def check_views(folder, reads):
+    """Every read is one view. After a clean stop only: views are written behind."""
+    views = query(folder, "SELECT sum(view_count) FROM products")
+    if views != reads:
+        raise Failed(f"{reads} products were read, and {views} views were counted")
+
+
+def surroundings():
+    """What a figure needs beside it."""
+    cpu = "unknown"
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.split(":", 1)[1].strip()
+                break
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return {
+        "when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "machine": {"cpu": cpu, "cores": os.cpu_count(), "kernel": platform.release(),
+                    "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)},
+        "commit": commit.stdout.strip() or "unknown",
+        "backend": "embedded",
+    }
+
+
+def shown(around):
+    machine = around["machine"]
+    return (f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}; "
+            f"commit {around['commit']}; backend {around['backend']}")
+
+
+def store(name, result):
+    """Writes a result file, a new one for each run."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    stamp = result["when"].replace(":", "").replace("-", "")
+    path = RESULTS / f"{stamp}-{name}.json"
+    path.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+    return path

@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""Measures the product and writes what it found to bench/results/.
+
+    bench/run.py embedded [--rounds 5] [--seconds 5]    server alone, over gRPC
+    bench/run.py scenarios [--short]                    `make run`, over REST
+
+A figure appears only when the check behind it is clean: no wrong answer, exactly one row for each
+accepted claim, one view for each read, a clean stop. Otherwise the run says why and exits with 1.
+"""
+
+import argparse
+import json
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+# The checkout stays as it is: no __pycache__ beside the scripts.
+sys.dont_write_bytecode = True
+import harness
+from harness import Failed, ROOT
+
+# More users than this a round cannot ask at any speed that one machine reaches.
+USERS_PER_ROUND = 100_000_000
+# So that every claim of every round is accepted: refusals are cheaper, and another figure.
+STOCK_FOR_ALL = 50_000_000
+IDLE_SECONDS = 2
+TARGETS = {"get-product": 20_000, "issue-coupon": 5_000}
+RSS_IDLE_MIB_MAX = 60
+RSS_LOADED_MIB_MAX = 150
+# `health` asks the server for next to nothing: what the machine and gRPC allow in this very run.
+METHODS = ["health", "get-product", "issue-coupon"]
+
+
+def load(client, target, method, round_number, options):
+    command = [str(client), f"--target={target}", f"--method={method}", f"--callers={options.callers}",
+               f"--connections={options.connections}", f"--threads={options.threads}",
+               f"--seconds={options.seconds}", f"--seed={round_number}",
+               f"--user_base={1 + round_number * USERS_PER_ROUND}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failed(f"{shlex.join(command)} exited with {done.returncode}: {done.stderr.strip()}")
+    report = json.loads(done.stdout)
+    wrong = {code: count for code, count in report["total_by_code"].items() if code != "OK"}
+    if wrong:
+        raise Failed(f"{method}: answers other than OK: {wrong} {done.stderr.strip()}")
+    return command, report
+
+
+def spread(values):
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def sum_up(rounds):
+    """Median and spread over the rounds of one method."""
+    latency = {key: spread([r["outcomes"]["accepted"][key] for r in rounds])
+               for key in ("p50_ms", "p95_ms", "p99_ms", "p99_9_ms", "max_ms")}
+    return {"accepted_per_second": spread([r["accepted_per_second"] for r in rounds]), **latency,
+            "server_cpu_cores": spread([r["server"]["cpu_cores"] for r in rounds]),
+            "server_rss_peak_mib": max(r["server"]["rss_peak_mib"] for r in rounds)}
+
+
+def embedded(options):
+    binaries = ROOT / "build" / "release" / "bin"
+    server, client = binaries / "ecom-server", binaries / "ecom-bench-grpc"
+    for binary in (server, client):
+        if not binary.exists():
+            raise Failed(f"{binary} is not built")
+    grpc, admin = harness.free_addresses(2)
+    rounds, commands = {method: [] for method in METHODS}, []
+    around = harness.surroundings()
+    with harness.data_folder() as folder:
+        environment = {"GRPC_ADDR": grpc, "ADMIN_ADDR": admin, "DATA_DIR": str(folder), "BACKEND": "embedded",
+                       "ECOM_SAMPLE_DATA": "true", "COUPON_STOCK": str(STOCK_FOR_ALL)}
+        with harness.Process([str(server)], environment, folder / "server.log") as process:
+            process.wait_ready(f"http://{admin}/health/ready")
+            time.sleep(IDLE_SECONDS)
+            idle = harness.memory_mib(process.pid)
+            for number in range(options.rounds):
+                for method in METHODS:
+                    with harness.Sampler({"server": process.pid}) as sampler:
+                        command, report = load(client, grpc, method, number, options)
+                    rounds[method].append({**report, "server": sampler.usage["server"]})
+                    commands.append(shlex.join(command))
+            accepted = sum(r["outcomes"]["accepted"]["total"] for r in rounds["issue-coupon"])
+            rows = harness.check_rows(folder, accepted)
+            process.stop()
+        reads = sum(r["outcomes"]["accepted"]["total"] for r in rounds["get-product"])
+        harness.check_rows(folder, accepted)
+        harness.check_views(folder, reads)
+
+    figures = {method: sum_up(rounds[method]) for method in METHODS}
+    control = figures["health"]["accepted_per_second"]["median"]
+    for method in METHODS:
+        figures[method]["ratio_to_health"] = round(figures[method]["accepted_per_second"]["median"] / control, 3)
+    loaded = max(figures[method]["server_rss_peak_mib"] for method in METHODS)
+    result = {**around, "benchmark": "embedded-grpc", "command": shlex.join(["bench/run.py", *sys.argv[1:]]),
+              "generator": "ecom-bench-grpc, on the same machine", "stock": STOCK_FOR_ALL,
+              "errors": 0, "accepted": accepted, "rows": rows, "reads": reads, "views": reads,
+              "rss_idle_mib": round(idle, 1), "rss_loaded_mib": loaded,
+              "figures": figures, "commands": commands, "rounds": rounds}
+    path = harness.store("embedded-grpc", result)
+
+    print(harness.shown(around))
+    print(f"{result['command']}: {options.rounds} rounds of {options.seconds:g} s, {options.callers} callers, "
+          f"{options.connections} connections; generator on the same cores")
+    print(f"{'':14}{'accepted/s':>11} {'min..max':>19} {'p50':>8} {'p95':>8} {'p99':>8} {'p99.9':>8} {'max':>8} ms"
+          f" {'cores':>6} {'ratio':>6}  wanted")
+    for method, f in figures.items():
+        rate = f["accepted_per_second"]
+        wanted = TARGETS.get(method)
+        verdict = "" if wanted is None else f">= {wanted}: {'reached' if rate['median'] >= wanted else 'MISSED'}"
+        print(f"{method:14}{rate['median']:>11,.0f} {rate['min']:>9,.0f}..{rate['max']:<8,.0f} "
+              + " ".join(f"{f[k]['median']:>8.3f}" for k in ("p50_ms", "p95_ms", "p99_ms", "p99_9_ms", "max_ms"))
+              + f"    {f['server_cpu_cores']['median']:>6.2f} {f['ratio_to_health']:>6.2f}  {verdict}")
+    for name, value, most in (("idle", idle, RSS_IDLE_MIB_MAX), ("loaded", loaded, RSS_LOADED_MIB_MAX)):
+        print(f"server RSS {name}: {value:.1f} MiB (<= {most}: {'reached' if value <= most else 'MISSED'})")
+    print(f"checked: {accepted} accepted = {rows} rows of a stock of {STOCK_FOR_ALL}; {reads} reads = {reads} views; 0 errors")
+    print(f"written: {path.relative_to(ROOT)}")
+
+
+def generator_commands(options, http, admin):
+    """The command of each scenario, and how to read the number of accepted claims from its summary."""
+    if options.generator == "k6":
+        k6 = shutil.which("k6")
+        if k6 is None:
+            raise Failed("there is no k6 on the PATH")
+        settings = ["-e", f"BASE_URL=http://{http}", "-e", f"ADMIN_URL=http://{admin}", "-e", f"STOCK={options.stock}",
+                    "-e", f"SHORT={int(options.short)}", "-e", f"THINK={int(not options.no_think)}",
+                    "-e", f"RATE={options.rate}"]
+        scripts = {"coupon": "scenario1-coupon-issue.js", "popular-products": "scenario2-popular-products.js"}
+        commands = {name: [k6, "run", "--quiet", *settings, str(ROOT / "bench" / "k6" / script)]
+                    for name, script in scripts.items()}
+        return commands, lambda summary: int(summary["metrics"]["coupon_accepted"]["values"]["count"])
+
+    binary = ROOT / "build" / "go-tools" / "ecom-scenario"
+    subprocess.run(["go", "build", "-trimpath", "-o", str(binary), "./scenario"], cwd=ROOT / "bench", check=True)
+    settings = [f"-base-url=http://{http}", f"-admin-url=http://{admin}", f"-stock={options.stock}",
+                f"-rate={options.rate}"]
+    settings += ["-short"] if options.short else []
+    settings += ["-think=false"] if options.no_think else []
+    commands = {name: [str(binary), *settings, name] for name in ("coupon", "popular-products")}
+    return commands, lambda summary: summary["outcomes"]["accepted"]["count"]
+
+
+def scenarios(options):
+    subprocess.run(["make", "build"], cwd=ROOT, check=True)
+    http, grpc, admin, gateway_admin = harness.free_addresses(4)
+    commands, accepted_in = generator_commands(options, http, admin)
+    around = harness.surroundings()
+    summaries, usage, failed = {}, {}, []
+    with harness.data_folder() as folder:
+        environment = {"HTTP_ADDR": http, "GRPC_ADDR": grpc, "ADMIN_ADDR": admin, "GATEWAY_ADMIN_ADDR": gateway_admin,
+                       "DATA_DIR": str(folder / "data"), "BACKEND": "embedded", "COUPON_STOCK": str(options.stock)}
+        with harness.Process(["make", "run"], environment, folder / "run.log") as process:
+            ready_after = process.wait_ready(f"http://{gateway_admin}/health/ready")
+            pids = {name: pid for name, pid in harness.descendants(process.pid).items()
+                    if name in ("ecom-server", "ecom-gateway")}
+            if len(pids) != 2:
+                raise Failed(f"below `make run` there are {sorted(pids)}, not a server and a gateway")
+            for name, command in commands.items():
+                with harness.Sampler(pids) as sampler:
+                    done = subprocess.run(command, cwd=folder)
+                summary = folder / f"summary-{name}.json"
+                if not summary.exists():
+                    raise Failed(f"{shlex.join(command)} exited with {done.returncode} and left no summary")
+                summaries[name], usage[name] = json.loads(summary.read_text()), sampler.usage
+                failed += [f"{name}: {t.get('metric', '')} {t['rule']}".replace("  ", " ")
+                           for t in summaries[name]["thresholds"] if not t["ok"]]
+            accepted = accepted_in(summaries["coupon"])
+            harness.check_rows(folder / "data", accepted)
+            process.stop()
+        rows = harness.check_rows(folder / "data", accepted)
+    if rows != options.stock:
+        raise Failed(f"{rows} of {options.stock} units were issued: the load has to sell out")
+
+    result = {**around, "benchmark": "scenarios", "command": shlex.join(["bench/run.py", *sys.argv[1:]]),
+              "generator": f"{options.generator}, on the same machine", "stock": options.stock, "accepted": accepted,
+              "rows": rows, "ready_after_seconds": round(ready_after, 2), "usage": usage,
+              "commands": {name: shlex.join(command) for name, command in commands.items()}, "summaries": summaries,
+              "failed_thresholds": failed}
+    path = harness.store("scenarios", result)
+    print(harness.shown(around))
+    for name, processes in usage.items():
+        for process_name, used in processes.items():
+            print(f"{name}: {process_name} {used['rss_peak_mib']} MiB at most, {used['cpu_cores']} cores")
+    print(f"checked: {accepted} accepted = {rows} rows = the stock; `make run` was ready after {ready_after:.2f} s")
+    print(f"written: {path.relative_to(ROOT)}")
+    if failed:
+        raise Failed("thresholds failed: " + "; ".join(failed))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+
+    part = commands.add_parser("embedded", help="the server alone, over gRPC")
+    part.add_argument("--rounds", type=int, default=5)
+    part.add_argument("--seconds", type=float, default=5, help="measured time of each method and round")
+    part.add_argument("--callers", type=int, default=64)
+    part.add_argument("--connections", type=int, default=4)
+    part.add_argument("--threads", type=int, default=1, help="threads of the generator")
+    part.set_defaults(run=embedded)
+
+    part = commands.add_parser("scenarios", help="both scenarios against `make run`")
+    part.add_argument("--short", action="store_true", help="15 s each")
+    part.add_argument("--no-think", action="store_true", help="without think time")
+    part.add_argument("--rate", type=int, default=0, help="open model: requests a second")
+    part.add_argument("--stock", type=int, default=1000)
+    part.add_argument("--generator", choices=("ecom-scenario", "k6"), default="ecom-scenario",
+                      help="k6: the one on the PATH")
+    part.set_defaults(run=scenarios)
+
+    options = parser.parse_args()
+    try:
+        options.run(options)
+    except (Failed, subprocess.CalledProcessError) as error:
+        print(f"bench/run.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

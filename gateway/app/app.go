@@ -1,0 +1,164 @@
+// Package app puts the gateway together, runs it and stops it.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"ecom/gateway/config"
+	"ecom/gateway/limit"
+	"ecom/gateway/obs"
+	"ecom/gateway/rest"
+	"ecom/gateway/upstream"
+)
+
+// Operators and their tools: a few connections, short work.
+const (
+	adminConnectionsMax = 64
+	adminWork           = time.Second
+)
+
+// A Gateway is listening from the moment it is made.
+type Gateway struct {
+	config   config.Config
+	log      *slog.Logger
+	upstream *upstream.Upstream
+	api      *rest.Handler
+	draining atomic.Bool
+
+	public, admin                 *http.Server
+	publicListener, adminListener *limit.Listener
+}
+
+// New opens the listeners and starts connecting to the server. An error means that the gateway
+// cannot run as it is configured.
+func New(c config.Config, build obs.Build, log *slog.Logger) (_ *Gateway, err error) {
+	g := &Gateway{config: c, log: log}
+	defer func() {
+		if err != nil {
+			g.close()
+		}
+	}()
+	bodies := limit.Bodies{Malformed: rest.MalformedRequest(), HeadersTooLarge: rest.HeadersTooLarge()}
+	if g.publicListener, err = listen("HTTP_ADDR", c.HTTPAddr, c.ConnectionsMax, bodies); err != nil {
+		return nil, err
+	}
+	if g.adminListener, err = listen("GATEWAY_ADMIN_ADDR", c.AdminAddr, adminConnectionsMax, bodies); err != nil {
+		return nil, err
+	}
+	if g.upstream, err = upstream.Connect(c.ServerTarget, log); err != nil {
+		return nil, err
+	}
+	metrics := obs.NewMetrics(build)
+	g.api, err = rest.New(rest.Options{
+		Zone: c.Zone, UpstreamTimeout: c.UpstreamTimeout, InFlightMax: c.InFlightMax,
+		BodyBytesMax: limit.BodyBytesMax, Observe: metrics, Log: log,
+	}, g.upstream)
+	if err != nil {
+		return nil, err
+	}
+	g.public = limit.NewServer(g.api, limit.Times{Header: c.HeaderTimeout, Work: c.UpstreamTimeout}, log)
+	g.admin = limit.NewServer(obs.NewAdmin(build, metrics, g.notReady), limit.Times{Header: c.HeaderTimeout, Work: adminWork}, log)
+	return g, nil
+}
+
+func listen(name, address string, connectionsMax int, bodies limit.Bodies) (*limit.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return limit.Wrap(l, connectionsMax, bodies), nil
+}
+
+// HTTPAddr is where the REST API listens.
+func (g *Gateway) HTTPAddr() string { return g.publicListener.Addr().String() }
+
+// AdminAddr is where health, info and metrics are.
+func (g *Gateway) AdminAddr() string { return g.adminListener.Addr().String() }
+
+func (g *Gateway) notReady(ctx context.Context) string {
+	switch {
+	case g.draining.Load():
+		return "draining"
+	case !g.upstream.Serving(ctx):
+		return "the server is not serving"
+	}
+	return ""
+}
+
+// Run serves until ctx is done, then stops in this order: not ready; every answer asks its
+// connection to close; after the grace no connection is accepted; requests in flight finish; the
+// connection to the server and the admin address close. It returns nil after a clean stop, and an
+// error when serving failed or requests had to be cut off.
+func (g *Gateway) Run(ctx context.Context) error {
+	defer g.close()
+	failed := make(chan error, 2)
+	serve := func(s *http.Server, l net.Listener) {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			failed <- err
+		}
+	}
+	go serve(g.admin, g.adminListener)
+	go serve(g.public, g.publicListener)
+	g.log.Info("serving", "http", g.HTTPAddr(), "admin", g.AdminAddr(), "server", g.config.ServerTarget)
+
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving: %w", err)
+	case <-ctx.Done():
+	}
+	g.log.Info("draining", "grace", g.config.DrainGrace.String(), "timeout", g.config.DrainTimeout.String())
+	g.draining.Store(true)
+	g.api.Drain()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving: %w", err)
+	case <-time.After(g.config.DrainGrace):
+	}
+	stop, cancel := context.WithTimeout(context.Background(), g.config.DrainTimeout)
+	defer cancel()
+	if err := g.finish(stop); err != nil {
+		return fmt.Errorf("requests were cut off: %w", err)
+	}
+	g.log.Info("stopped")
+	return nil
+}
+
+// finish closes the public listener and waits until its last connection has closed. It is not
+// http.Server.Shutdown, which drops a request that it reads in the moment in which it begins.
+func (g *Gateway) finish(stop context.Context) error {
+	g.publicListener.Quiesce()
+	_ = g.publicListener.Close() // the kernel has nothing to say about it that could be acted upon
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
+	for g.publicListener.Open() > 0 {
+		g.public.SetKeepAlivesEnabled(false) // closes those that are idle by now
+		select {
+		case <-stop.Done():
+			return stop.Err()
+		case <-poll.C:
+		}
+	}
+	return nil
+}
+
+func (g *Gateway) close() {
+	if g.public != nil {
+		_ = g.public.Close() // after a clean stop there is nothing left to close
+		_ = g.admin.Close()
+	}
+	for _, l := range []*limit.Listener{g.publicListener, g.adminListener} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	if g.upstream != nil {
+		_ = g.upstream.Close()
+	}
+}

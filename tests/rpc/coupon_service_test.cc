@@ -1,0 +1,166 @@
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "ecom/coupon/v1/coupon_service.grpc.pb.h"
+#include "google/protobuf/util/time_util.h"
+#include "support/rpc_fixture.h"
+
+namespace ecom::tests {
+namespace {
+
+namespace v1 = coupon::v1;
+
+class CouponService : public RpcFixture {
+ protected:
+  CouponService() {
+    pipeline_.backend.PutCoupon(OpenCoupon(pipeline_.backend.clock(), 1, 2));
+  }
+
+  grpc::Status Issue(int64_t coupon_id, int64_t user_id,
+                     std::optional<std::string> key = std::nullopt) {
+    v1::IssueCouponRequest request;
+    request.set_coupon_id(coupon_id);
+    request.set_user_id(user_id);
+    if (key) request.set_idempotency_key(*key);
+    grpc::ClientContext context;
+    return stub_->IssueCoupon(&context, request, &issued_);
+  }
+
+  grpc::Status Find(int64_t coupon_id, int64_t user_id) {
+    v1::GetCouponIssueRequest request;
+    request.set_coupon_id(coupon_id);
+    request.set_user_id(user_id);
+    grpc::ClientContext context;
+    return stub_->GetCouponIssue(&context, request, &found_);
+  }
+
+  std::unique_ptr<v1::CouponService::Stub> stub_ = v1::CouponService::NewStub(channel_);
+  v1::IssueCouponResponse issued_;
+  v1::GetCouponIssueResponse found_;
+};
+
+TEST_F(CouponService, AnswersWhatWasAskedForAndARequestId) {
+  ASSERT_TRUE(Issue(1, 12345).ok());
+  EXPECT_EQ(issued_.user_id(), 12345);
+  EXPECT_EQ(issued_.coupon_id(), 1);
+  EXPECT_NE(coupon::RequestId::Parse(issued_.request_id()), std::nullopt);
+  EXPECT_EQ(issued_.status(), v1::COUPON_ISSUE_STATUS_QUEUED);
+}
+
+TEST_F(CouponService, TellsWhenTheCouponWasIssued) {
+  ASSERT_TRUE(Issue(1, 1).ok());
+  ASSERT_TRUE(pipeline_.Drain());
+  ASSERT_TRUE(Eventually([&] {
+    return Find(1, 1).ok() && found_.status() == v1::COUPON_ISSUE_STATUS_ISSUED;
+  }));
+  EXPECT_EQ(found_.request_id(), issued_.request_id());
+  EXPECT_EQ(google::protobuf::util::TimeUtil::TimestampToMicroseconds(found_.issued_at()),
+            absl::ToUnixMicros(pipeline_.backend.clock().Now()));
+}
+
+TEST_F(CouponService, AnswersEachErrorWithItsStatusAndCode) {
+  coupon::Coupon closed = OpenCoupon(pipeline_.backend.clock(), 4, 5);
+  closed.ends_at = pipeline_.backend.clock().Now() - absl::Minutes(1);
+  pipeline_.backend.PutCoupon(closed);
+  ASSERT_TRUE(Issue(1, 1).ok());
+  ASSERT_TRUE(Issue(1, 2, "k").ok());
+
+  const struct {
+    grpc::Status status;
+    grpc::StatusCode code;
+    const char* reason;
+    const char* contract_code;
+  } cases[] = {
+      {Issue(1, 3), grpc::StatusCode::FAILED_PRECONDITION, "COUPON_SOLD_OUT", "CP101"},
+      {Issue(1, 1), grpc::StatusCode::ALREADY_EXISTS, "COUPON_ALREADY_ISSUED", "CP102"},
+      {Issue(1, 2, "other"), grpc::StatusCode::ALREADY_EXISTS, "COUPON_ALREADY_ISSUED", "CP102"},
+      {Issue(99, 1), grpc::StatusCode::NOT_FOUND, "COUPON_NOT_FOUND", "CP103"},
+      {Find(1, 99), grpc::StatusCode::NOT_FOUND, "COUPON_ISSUE_NOT_FOUND", "CP104"},
+      {Find(99, 1), grpc::StatusCode::NOT_FOUND, "COUPON_ISSUE_NOT_FOUND", "CP104"},
+      {Issue(4, 1), grpc::StatusCode::FAILED_PRECONDITION, "COUPON_NOT_OPEN", "CP105"},
+      {Issue(0, 1), grpc::StatusCode::INVALID_ARGUMENT, "INVALID_REQUEST", "CM400"},
+      {Issue(1, -1), grpc::StatusCode::INVALID_ARGUMENT, "INVALID_REQUEST", "CM400"},
+      {Issue(1, 1, ""), grpc::StatusCode::INVALID_ARGUMENT, "INVALID_REQUEST", "CM400"},
+      {Find(1, 0), grpc::StatusCode::INVALID_ARGUMENT, "INVALID_REQUEST", "CM400"},
+  };
+  for (const auto& row : cases) {
+    EXPECT_EQ(row.status.error_code(), row.code) << row.contract_code;
+    EXPECT_EQ(CodeOf(row.status, row.reason), row.contract_code);
+  }
+}
+
+TEST_F(CouponService, IsUnavailableWhileTheLogIsDown) {
+  ASSERT_TRUE(Issue(1, 1).ok());
+  pipeline_.log.AnswerReady(absl::UnavailableError("secret host name"));
+  const grpc::Status status = Issue(1, 2);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(CodeOf(status, "UNAVAILABLE"), "CM503");
+  EXPECT_EQ(status.error_message().find("secret"), std::string::npos);
+}
+
+TEST_F(CouponService, EndsACallAtItsCallersDeadlineAndTakesNothingForOneThatHasExpired) {
+  ASSERT_TRUE(Issue(1, 1).ok());
+  pipeline_.log.Hold();
+  v1::IssueCouponRequest request;
+  request.set_coupon_id(1);
+  request.set_user_id(2);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
+  EXPECT_EQ(stub_->IssueCoupon(&context, request, &issued_).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  pipeline_.log.Release();
+}
+
+TEST_F(CouponService, FinishesCallsUnderWayBeforeItStops) {
+  ASSERT_TRUE(Issue(1, 1).ok());
+  pipeline_.log.Hold();
+  grpc::Status status;
+  std::thread caller([&] { status = Issue(1, 2); });
+  pipeline_.log.WaitUntilOneIsHeld();
+  std::thread drain([&] { server_->Drain(absl::Seconds(20)); });
+  pipeline_.log.Release();
+  caller.join();
+  drain.join();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(Issue(1, 3).error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+class FullServer : public RpcFixture {
+ protected:
+  FullServer() : RpcFixture({.calls_in_flight_max = 1}) {
+    pipeline_.backend.PutCoupon(OpenCoupon(pipeline_.backend.clock(), 1, 10));
+  }
+};
+
+TEST_F(FullServer, RefusesAtOnceWhatIsBeyondItsBound) {
+  auto stub = v1::CouponService::NewStub(channel_);
+  auto issue = [&](int64_t user) {
+    v1::IssueCouponRequest request;
+    request.set_coupon_id(1);
+    request.set_user_id(user);
+    v1::IssueCouponResponse response;
+    grpc::ClientContext context;
+    return stub->IssueCoupon(&context, request, &response);
+  };
+  ASSERT_TRUE(issue(1).ok());
+  // The bound is free again only once gRPC has sent the answer.
+  ASSERT_TRUE(Eventually([&] { return server_->calls_in_flight() == 0; }));
+  pipeline_.log.Hold();
+  grpc::Status first;
+  std::thread caller([&] { first = issue(2); });
+  pipeline_.log.WaitUntilOneIsHeld();
+  const grpc::Status second = issue(3);
+  EXPECT_EQ(CodeOf(second, "UNAVAILABLE"), "CM503");
+  pipeline_.log.Release();
+  caller.join();
+  EXPECT_TRUE(first.ok());
+}
+
+}  // namespace
+}  // namespace ecom::tests

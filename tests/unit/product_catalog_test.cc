@@ -1,0 +1,442 @@
+#include "product/catalog.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/time/clock.h"
+#include "support/fake_clock.h"
+#include "support/faulty_product_store.h"
+#include "support/product_backend.h"
+
+namespace ecom::tests {
+namespace {
+
+using product::Catalog;
+using product::ListRequest;
+using product::Product;
+using product::ProductId;
+using product::ProductPage;
+using product::ProductView;
+using product::Sort;
+
+/// Collects the answers of many calls. Thread-safe.
+template <typename Value>
+class Answers {
+ public:
+  absl::AnyInvocable<void(absl::StatusOr<Value>)> Next() {
+    return [this](absl::StatusOr<Value> answer) {
+      std::lock_guard lock(mutex_);
+      answers_.push_back(std::move(answer));
+      changed_.notify_all();
+    };
+  }
+  std::vector<absl::StatusOr<Value>> WaitFor(size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return answers_.size() >= count; });
+    return answers_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<absl::StatusOr<Value>> answers_;
+};
+
+using Views = Answers<ProductView>;
+using Pages = Answers<ProductPage>;
+
+class CatalogOf100 : public testing::Test {
+ protected:
+  CatalogOf100() {
+    backend_.PutProducts(MakeProducts(100));
+    Make({});
+  }
+  ~CatalogOf100() override { store_.Release(); }
+
+  void Make(Catalog::Options options) {
+    options_ = options;
+    options_.views.stop_retry_delay = absl::ZeroDuration();
+    catalog_.reset();
+    catalog_ = std::make_unique<Catalog>(options_, store_, clock_);
+  }
+
+  absl::StatusOr<ProductView> Get(int64_t id) {
+    Views answers;
+    catalog_->Get({id}, answers.Next());
+    return answers.WaitFor(1)[0];
+  }
+
+  absl::StatusOr<ProductPage> List(const ListRequest& request) {
+    Pages pages;
+    catalog_->List(request, pages.Next());
+    return pages.WaitFor(1)[0];
+  }
+
+  absl::StatusOr<ProductPage> ListPopular(int page_size) {
+    Pages pages;
+    catalog_->ListPopular(page_size, pages.Next());
+    return pages.WaitFor(1)[0];
+  }
+
+  /// Waits until the read that is under way has left its result in L1.
+  void WaitForRefresh(int64_t id, int64_t price_minor) {
+    const absl::Time give_up = absl::Now() + absl::Seconds(30);
+    for (;;) {
+      auto answer = catalog_->TryGet({id});
+      if (answer && (*answer)->product->price_minor == price_minor) return;
+      ASSERT_LT(absl::Now(), give_up);
+      std::this_thread::yield();
+    }
+  }
+
+  void SetPrice(int64_t id, int64_t price_minor) {
+    const absl::Status set =
+        backend_.database().Write([&](adapters::embedded::Connection& connection) {
+          auto update = connection.Prepare("UPDATE products SET price_minor = ? WHERE id = ?");
+          return update->Bind(price_minor, id).Run();
+        });
+    ASSERT_TRUE(set.ok()) << set;
+  }
+
+  void Delete(int64_t id) {
+    const absl::Status deleted =
+        backend_.database().Write([&](adapters::embedded::Connection& connection) {
+          return connection.Prepare("DELETE FROM products WHERE id = ?")->Bind(id).Run();
+        });
+    ASSERT_TRUE(deleted.ok()) << deleted;
+  }
+
+  int64_t StoredViews(int64_t id) {
+    const std::vector<ProductId> ids = {{id}};
+    return (*backend_.store().FindProducts(ids))[0]->view_count;
+  }
+
+  EmbeddedProductBackend backend_{/*in_memory=*/true};
+  FaultyProductStore store_{backend_.store()};
+  FakeClock clock_;
+  Catalog::Options options_;
+  std::unique_ptr<Catalog> catalog_;
+};
+
+TEST_F(CatalogOf100, ReadsAProductFromTheStoreOnceAndThenFromMemory) {
+  EXPECT_FALSE(catalog_->TryGet({1}).has_value());
+  const auto first = Get(1);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(first->product->name, MakeProduct(1).name);
+  EXPECT_EQ(first->view_count, 1);
+  const auto second = catalog_->TryGet({1});
+  ASSERT_TRUE(second.has_value());
+  ASSERT_TRUE(second->ok());
+  EXPECT_EQ((*second)->view_count, 2);
+  EXPECT_EQ(store_.find_calls(), 1);
+}
+
+TEST_F(CatalogOf100, AnswersAHitOnTheCallersThread) {
+  ASSERT_TRUE(Get(1).ok());
+  store_.Hold();
+  bool answered = false;
+  catalog_->Get({1}, [&](const absl::StatusOr<ProductView>& answer) { answered = answer.ok(); });
+  EXPECT_TRUE(answered);
+}
+
+TEST_F(CatalogOf100, AsksTheStoreOnceForAThousandConcurrentFirstReadsOfOneProduct) {
+  store_.Hold();
+  Views answers;
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 8; ++thread) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 125; ++i) catalog_->Get({42}, answers.Next());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  store_.Release();
+  std::set<int64_t> counts;
+  for (const auto& answer : answers.WaitFor(1'000)) {
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_EQ(answer->product->id, ProductId{42});
+    counts.insert(answer->view_count);
+  }
+  EXPECT_EQ(store_.find_calls(), 1);
+  EXPECT_EQ(store_.ids_asked(), 1);
+  EXPECT_EQ(counts.size(), 1'000u);
+  EXPECT_EQ(*counts.rbegin(), 1'000);
+  EXPECT_EQ(catalog_->stats().joins, 999);
+  EXPECT_EQ(catalog_->Stop(), 0);
+  EXPECT_EQ(StoredViews(42), 1'000);
+}
+
+TEST_F(CatalogOf100, AsksTheStoreOnceThoughReadersComeJustAsTheReadEnds) {
+  constexpr int64_t kLast = 3'000;
+  std::vector<Product> more = MakeProducts(kLast);
+  backend_.PutProducts({more.begin() + 100, more.end()});
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&] {
+      for (int64_t id = 1; id <= kLast; ++id) EXPECT_TRUE(Get(id).ok());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(store_.ids_asked(), kLast);
+}
+
+TEST_F(CatalogOf100, ReadsAllThatWaitInOneBatch) {
+  store_.Hold();
+  Views answers;
+  catalog_->Get({1}, answers.Next());
+  store_.WaitUntilOneIsHeld();
+  for (int64_t id = 2; id <= 60; ++id) catalog_->Get({id}, answers.Next());
+  catalog_->Get({4'242}, answers.Next());
+  store_.Release();
+  int found = 0;
+  for (const auto& answer : answers.WaitFor(61)) found += answer.ok();
+  EXPECT_EQ(found, 60);
+  EXPECT_EQ(store_.find_calls(), 2);
+}
+
+TEST_F(CatalogOf100, AnswersNotFoundFromMemoryForTheNegativeTtlAndCountsNoView) {
+  for (int i = 0; i < 1'000; ++i) {
+    EXPECT_EQ(Get(4'242).status().code(), absl::StatusCode::kNotFound);
+  }
+  EXPECT_EQ(store_.find_calls(), 1);
+  EXPECT_EQ(catalog_->stats().l1_negative_hits, 999);
+  EXPECT_EQ(catalog_->stats().views.views, 0);
+  backend_.PutProducts({MakeProduct(4'242)});
+  clock_.Advance(options_.l1.negative_ttl);
+  EXPECT_TRUE(Get(4'242).ok());
+}
+
+TEST_F(CatalogOf100, RefusesIdsBelowOne) {
+  for (const int64_t id : {int64_t{0}, int64_t{-1}, std::numeric_limits<int64_t>::min()}) {
+    EXPECT_EQ(Get(id).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(store_.find_calls(), 0);
+}
+
+TEST_F(CatalogOf100, ServesAStaleProductAndRefreshesItOnceInTheBackground) {
+  ASSERT_TRUE(Get(1).ok());
+  SetPrice(1, 777);
+  clock_.Advance(options_.l1.refresh_after());
+  store_.Hold();
+  for (int i = 0; i < 10; ++i) {
+    const auto answer = catalog_->TryGet({1});
+    ASSERT_TRUE(answer && answer->ok());
+    EXPECT_EQ((*answer)->product->price_minor, MakeProduct(1).price_minor);
+  }
+  store_.Release();
+  WaitForRefresh(1, 777);
+  EXPECT_EQ(store_.find_calls(), 2);
+  EXPECT_EQ(catalog_->stats().refreshes, 1);
+  EXPECT_GE(catalog_->stats().l1_stale_hits, 10);
+}
+
+TEST_F(CatalogOf100, ShowsAChangeOfTheStoreAfterTheSoftTtlThoughNobodyReadMeanwhile) {
+  ASSERT_TRUE(Get(1).ok());
+  SetPrice(1, 777);
+  clock_.Advance(options_.l1.soft_ttl);
+  EXPECT_EQ(Get(1)->product->price_minor, 777);
+}
+
+TEST_F(CatalogOf100, ForgetsAProductThatIsGone) {
+  ASSERT_TRUE(Get(1).ok());
+  Delete(1);
+  clock_.Advance(options_.l1.soft_ttl);
+  EXPECT_EQ(Get(1).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(CatalogOf100, ServesAnExpiredProductWithinTheHardTtlWhenTheStoreFails) {
+  ASSERT_TRUE(Get(1).ok());
+  store_.AnswerWith(absl::UnavailableError("failed by the test"));
+  clock_.Advance(options_.l1.hard_ttl - absl::Milliseconds(1));
+  const auto answer = Get(1);
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_EQ(answer->view_count, 2);
+  EXPECT_EQ(catalog_->stats().expired_serves, 1);
+  clock_.Advance(absl::Milliseconds(1));
+  EXPECT_EQ(Get(1).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(Get(2).status().code(), absl::StatusCode::kUnavailable);
+  store_.AnswerWith(absl::OkStatus());
+  EXPECT_EQ(Get(1)->view_count, 3);
+}
+
+TEST_F(CatalogOf100, TellsOurOwnBugsFromAStoreThatIsDown) {
+  store_.AnswerWith(absl::DataLossError("failed by the test"));
+  EXPECT_EQ(Get(1).status().code(), absl::StatusCode::kUnavailable);
+  store_.AnswerWith(absl::InternalError("failed by the test"));
+  EXPECT_EQ(Get(1).status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(List({}).status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(catalog_->stats().load_errors, 2);
+  EXPECT_EQ(catalog_->stats().list_errors, 1);
+}
+
+TEST_F(CatalogOf100, RefusesCallersBeyondItsBoundsAndAnswersTheOthers) {
+  Make({.loads_waiting_max = 2, .callers_waiting_max = 5});
+  store_.Hold();
+  Views answers;
+  catalog_->Get({1}, answers.Next());
+  store_.WaitUntilOneIsHeld();
+  catalog_->Get({2}, answers.Next());
+  catalog_->Get({3}, answers.Next());
+  EXPECT_EQ(Get(4).status().code(), absl::StatusCode::kUnavailable) << "ids wait up to the bound";
+  catalog_->Get({1}, answers.Next());
+  catalog_->Get({1}, answers.Next());
+  EXPECT_EQ(Get(1).status().code(), absl::StatusCode::kUnavailable) << "callers, too";
+  EXPECT_EQ(catalog_->stats().refused, 2);
+  store_.Release();
+  for (const auto& answer : answers.WaitFor(5)) EXPECT_TRUE(answer.ok()) << answer.status();
+  EXPECT_TRUE(Get(4).ok());
+}
+
+TEST_F(CatalogOf100, CompletesWhatWaitsBeforeItStopsAndThenRefuses) {
+  store_.Hold();
+  Views answers;
+  catalog_->Get({1}, answers.Next());
+  store_.WaitUntilOneIsHeld();
+  catalog_->Get({2}, answers.Next());
+  store_.Release();
+  EXPECT_EQ(catalog_->Stop(), 0);
+  for (const auto& answer : answers.WaitFor(2)) EXPECT_TRUE(answer.ok()) << answer.status();
+  EXPECT_EQ(StoredViews(1), 1);
+  EXPECT_EQ(StoredViews(2), 1);
+  EXPECT_EQ(Get(3).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(List({}).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ListPopular(1).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(CatalogOf100, NeverShowsACountThatGoesDownNorAboveTheTruthUnderFlushesAndRefreshes) {
+  Make({.views = {.flush_interval = absl::Microseconds(200)}});
+  std::atomic<int64_t> started = 0;
+  std::atomic<int64_t> wrong = 0;
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&] {
+      int64_t shown = 0;
+      for (int i = 0; i < 1'000; ++i) {
+        ++started;
+        const auto answer = Get(1);
+        if (!answer.ok() || answer->view_count <= shown || answer->view_count > started) ++wrong;
+        if (answer.ok()) shown = answer->view_count;
+        if (i % 10 == 0) clock_.Advance(options_.l1.refresh_after());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(catalog_->Stop(), 0);
+  EXPECT_EQ(StoredViews(1), 4'000);
+}
+
+TEST_F(CatalogOf100, PagesThroughEveryListWithoutRepeatOrGap) {
+  for (const Sort sort : {Sort::kPrice, Sort::kViews, Sort::kNewest}) {
+    for (const int64_t category : {0, 2}) {
+      for (const int page_size : {1, 7, 20, 100}) {
+        ListRequest request{.sort = sort, .page_size = page_size};
+        if (category != 0) request.category = {category};
+        std::vector<int64_t> ids;
+        for (;;) {
+          const auto page = List(request);
+          ASSERT_TRUE(page.ok()) << page.status();
+          for (const Product& product : page->products) ids.push_back(product.id.value);
+          ASSERT_LE(ids.size(), 100u);
+          if (page->next_cursor.empty()) break;
+          ASSERT_EQ(page->products.size(), static_cast<size_t>(page_size));
+          request.cursor = page->next_cursor;
+        }
+        std::vector<int64_t> expected;
+        for (int64_t id = 1; id <= 100; ++id) {
+          if (category == 0 || MakeProduct(id).category.value == category) expected.push_back(id);
+        }
+        EXPECT_EQ(ids, expected) << static_cast<int>(sort) << " " << category << " " << page_size;
+      }
+    }
+  }
+}
+
+TEST_F(CatalogOf100, RefusesListsThatMakeNoSense) {
+  const std::string cursor = List({.page_size = 5}).value().next_cursor;
+  const int before = store_.list_calls();
+  for (const ListRequest& request : {
+           ListRequest{.page_size = 0},
+           ListRequest{.page_size = -1},
+           ListRequest{.page_size = 101},
+           ListRequest{.category = product::CategoryId{0}},
+           ListRequest{.category = product::CategoryId{-5}},
+           ListRequest{.cursor = ""},
+           ListRequest{.cursor = "x"},
+           ListRequest{.sort = Sort::kPrice, .cursor = cursor},
+           ListRequest{.is_active = true, .cursor = cursor},
+           ListRequest{.category = product::CategoryId{1}, .cursor = cursor},
+       }) {
+    EXPECT_EQ(List(request).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+  for (const int page_size : {0, -1, 101}) {
+    EXPECT_EQ(ListPopular(page_size).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(store_.list_calls(), before);
+}
+
+TEST_F(CatalogOf100, RefusesListsBeyondItsBound) {
+  Make({.lists_waiting_max = 1});
+  store_.Hold();
+  Pages pages;
+  catalog_->List({}, pages.Next());
+  store_.WaitUntilOneIsHeld();
+  catalog_->List({}, pages.Next());
+  EXPECT_EQ(List({}).status().code(), absl::StatusCode::kUnavailable);
+  store_.Release();
+  for (const auto& page : pages.WaitFor(2)) EXPECT_TRUE(page.ok()) << page.status();
+}
+
+TEST_F(CatalogOf100, ListsThePopularProductsFromACopyForOneSecond) {
+  const std::vector<product::ViewDelta> views = {{{7}, 3}, {{5}, 9}, {{9}, 3}};
+  ASSERT_TRUE(backend_.store().AddViews(views).ok());
+  const auto ids = [&](int page_size) {
+    const ProductPage page = ListPopular(page_size).value();
+    std::vector<int64_t> listed;
+    for (const Product& product : page.products) listed.push_back(product.id.value);
+    return listed;
+  };
+  EXPECT_EQ(ids(4), (std::vector<int64_t>{5, 7, 9, 1}));
+  EXPECT_EQ(ids(100).size(), 100u);
+  EXPECT_EQ(store_.list_calls(), 1);
+  const std::vector<product::ViewDelta> more = {{{8}, 100}};
+  ASSERT_TRUE(backend_.store().AddViews(more).ok());
+  EXPECT_EQ(ids(1), std::vector<int64_t>{5});
+  clock_.Advance(options_.popular_age_max);
+  EXPECT_EQ(ids(1), std::vector<int64_t>{8});
+  EXPECT_EQ(store_.list_calls(), 2);
+  EXPECT_TRUE(ListPopular(3)->next_cursor.empty());
+}
+
+TEST_F(CatalogOf100, ReadsThePopularProductsOnceForAllWhoWait) {
+  store_.Hold();
+  Pages pages;
+  for (int i = 0; i < 50; ++i) catalog_->ListPopular(20, pages.Next());
+  store_.Release();
+  for (const auto& page : pages.WaitFor(50)) EXPECT_EQ(page.value().products.size(), 20u);
+  EXPECT_EQ(store_.list_calls(), 1);
+}
+
+TEST_F(CatalogOf100, ListsAnOldCopyOfThePopularProductsWhenTheStoreFails) {
+  store_.AnswerWith(absl::UnavailableError("failed by the test"));
+  EXPECT_EQ(ListPopular(1).status().code(), absl::StatusCode::kUnavailable);
+  store_.AnswerWith(absl::OkStatus());
+  EXPECT_TRUE(ListPopular(1).ok());
+  store_.AnswerWith(absl::UnavailableError("failed by the test"));
+  clock_.Advance(options_.popular_age_max);
+  EXPECT_TRUE(ListPopular(1).ok());
+  clock_.Advance(options_.l1.hard_ttl);
+  EXPECT_EQ(ListPopular(1).status().code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace ecom::tests
