@@ -6,6 +6,9 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 BACKEND ?= embedded
+# What `make run` takes from the environment or from its own command line.
+SETTINGS := HTTP_ADDR GRPC_ADDR ADMIN_ADDR GATEWAY_ADMIN_ADDR DATA_DIR TZ BACKEND REDIS_URL \
+  CACHE_URL KAFKA_BROKERS MYSQL_URL COUPON_STOCK
 RELEASE := build/release
 BIN := $(RELEASE)/bin
 COMMIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
@@ -19,7 +22,7 @@ GATEWAY_SOURCES := $(shell find gateway -name '*.go' -not -path 'gateway/gen/*')
 SETUP := build/setup.stamp
 SETUP_TEST := build/setup-test.stamp
 
-.PHONY: help run build setup test unit sanitize gateway-test e2e lint format bench bench-k6 clean
+.PHONY: help run build setup test lint format bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,7 +38,7 @@ build/exec.so: compose/local/exec.c | $(SETUP)
 	@cc -shared -fPIC -O1 -Wall -Wextra -Werror -o $@ $<
 
 run: build ## Builds, and runs server and gateway in the foreground on the embedded stores
-	$(exec-program compose/local/run)
+	$(exec-program compose/local/run,$(SETTINGS))
 
 build: $(BIN)/ecom-server $(BIN)/ecom-gateway ## Builds server and gateway to build/release/bin
 

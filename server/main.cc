@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,25 +20,24 @@ int main(int argc, char** argv) {
   // Debian builds abseil and gRPC with it on, which costs a global lock at each mutex.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 
+  // gRPC's own lines are no part of the log; what fails is reported by a status. A value that is
+  // set already is a person's wish to see them.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+
   const std::vector<std::string> args(argv + 1, argv + argc);
-  const auto parsed = ecom::app::ParseConfig(args, ecom::app::CopyEnvironment(environ),
-                                             ecom::app::ReadConfigFile);
+  const auto parsed =
+      ecom::app::ParseConfig(args, ecom::app::CopyEnvironment(environ), ecom::app::ReadConfigFile);
   if (!parsed.ok()) {
     std::fprintf(stderr, "%s\n", std::string(parsed.status().message()).c_str());
     return EX_CONFIG;
   }
   switch (parsed->action) {
-    case ecom::app::Action::kHelp:
-      std::fputs(ecom::app::HelpText().c_str(), stdout);
-      return EX_OK;
+    case ecom::app::Action::kHelp: std::fputs(ecom::app::HelpText().c_str(), stdout); return EX_OK;
     case ecom::app::Action::kVersion:
       std::printf("ecom-server %s (%s)\n", ecom::app::kVersion, ecom::app::kCommit);
       return EX_OK;
-    case ecom::app::Action::kPrintConfig:
-      std::fputs(parsed->Print().c_str(), stdout);
-      return EX_OK;
-    case ecom::app::Action::kRun:
-      break;
+    case ecom::app::Action::kPrintConfig: std::fputs(parsed->Print().c_str(), stdout); return EX_OK;
+    case ecom::app::Action::kRun: break;
   }
   ecom::base::SetLogFormat(parsed->config.log.format);
   ecom::base::SetLogLevel(parsed->config.log.level);

@@ -132,12 +132,11 @@ void PrintHitRatios() {
     const char* name;
     std::vector<int64_t> trace;
   } traces[] = {
-      {"80/20 on 100,000 products", Trace(kLength, [](auto& random) { return Eighty20(random, 100'000); })},
+      {"80/20 on 100,000 products",
+       Trace(kLength, [](auto& random) { return Eighty20(random, 100'000); })},
       {"Zipf 0.99 on 1,000,000", Trace(kLength, [&](auto& random) { return zipf(random); })},
-      {"the same, half of it a scan", Trace(kLength,
-                                            [&](auto& random) {
-                                              return ++asked % 2 == 0 ? ++scanned : zipf(random);
-                                            })},
+      {"the same, half of it a scan",
+       Trace(kLength, [&](auto& random) { return ++asked % 2 == 0 ? ++scanned : zipf(random); })},
   };
   std::printf("%-30s %8s %9s %9s\n", "hit ratio, seed 20251225", "entries", "SIEVE", "LRU");
   for (const auto& [name, trace] : traces) {
@@ -151,9 +150,8 @@ void PrintHitRatios() {
 /// 100 products, as in the load scenario, or the 10,000 that fill the cache.
 struct Asked {
   explicit Asked(bool zipf)
-      : trace(zipf ? Trace(1 << 16, Zipf(10'000)) : Trace(1 << 16, [](auto& random) {
-          return Eighty20(random, 100);
-        })) {}
+      : trace(zipf ? Trace(1 << 16, Zipf(10'000))
+                   : Trace(1 << 16, [](auto& random) { return Eighty20(random, 100); })) {}
   const std::vector<int64_t> trace;
 };
 

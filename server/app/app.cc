@@ -32,9 +32,9 @@ absl::Status MakeDataFolder(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error || access(path.c_str(), W_OK | X_OK) != 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("DATA_DIR ", path, " can't be written: ",
-                     error ? error.message() : std::string(strerror(errno))));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "DATA_DIR ", path,
+        " can't be written: ", error ? error.message() : std::string(strerror(errno))));
   }
   return absl::OkStatus();
 }
@@ -55,7 +55,8 @@ product::Catalog::Options CatalogOptions(const Config::Product& config) {
 /// Ends the process at once: an fsync that failed says nothing about what is on the disk, so
 /// nothing more may be promised. The next start reads what is really there.
 [[noreturn]] void DieOfIoError(const absl::Status& status) {
-  base::Log(base::Level::kError, "the data file failed; the server ends at once and promises nothing",
+  base::Log(base::Level::kError,
+            "the data file failed; the server ends at once and promises nothing",
             {{"error", status}});
   base::FlushLog(kLogFlushTimeout);
   _exit(EX_IOERR);
@@ -86,8 +87,8 @@ absl::Status App::Start() {
   product_store_ = std::make_unique<adapters::embedded::EmbeddedProductStore>(*database_);
   log_ = std::make_unique<adapters::embedded::EmbeddedClaimLog>(*database_);
   gate_ = std::make_unique<adapters::embedded::EmbeddedCouponGate>(
-      adapters::embedded::EmbeddedCouponGate::Options{
-          .reservations_max = config.coupon.reservations_max},
+      adapters::embedded::EmbeddedCouponGate::Options{.reservations_max =
+                                                          config.coupon.reservations_max},
       clock_);
   if (config.sample_data.load) {
     const SampleData sample = MakeSampleData(clock_.Now(), config.sample_data.coupon_stock);
@@ -115,8 +116,8 @@ absl::Status App::Start() {
           .gate = *gate_,
           .on_over_admitted = [this](coupon::CouponId id) { reconciler_->RequestRebuild(id); }});
   writer_ = std::make_unique<coupon::ClaimWriter>(
-      coupon::ClaimWriter::Options{
-          .batch_claims_max = static_cast<size_t>(config.coupon.claim_batch_max)},
+      coupon::ClaimWriter::Options{.batch_claims_max =
+                                       static_cast<size_t>(config.coupon.claim_batch_max)},
       *log_);
   issuer_ = std::make_unique<coupon::Issuer>(
       coupon::Issuer::Options{
@@ -130,31 +131,29 @@ absl::Status App::Start() {
                            .directory = *directory_,
                            .reconciler = *reconciler_,
                            .clock = clock_});
-  catalog_ = std::make_unique<product::Catalog>(CatalogOptions(config.product), *product_store_,
-                                                clock_);
+  catalog_ =
+      std::make_unique<product::Catalog>(CatalogOptions(config.product), *product_store_, clock_);
   RETURN_IF_ERROR(reconciler_->Reconcile());
   reconciler_->Start();
 
   ASSIGN_OR_RETURN(
-      server_,
-      rpc::Server::Create({.address = config.rpc.address.ToString(),
-                           .socket_path = config.rpc.socket_path,
-                           .completion_queues = config.rpc.completion_queues,
-                           .calls_in_flight_max = config.rpc.requests_in_flight_max},
-                          {.issuer = *issuer_, .catalog = *catalog_, .clock = clock_}));
-  ASSIGN_OR_RETURN(
-      admin_, AdminServer::Create({.host = config.admin.address.host,
-                                   .port = config.admin.address.port,
-                                   .info = {.name = "ecom-server",
-                                            .version = kVersion,
-                                            .commit = kCommit,
-                                            .compiler = kCompiler,
-                                            .started_at = started_at_,
-                                            .backend = "embedded",
-                                            .config_digest = parsed_.Digest()}},
-                                  {.metrics = [this] { return Metrics(); },
-                                   .health = [this] { return Health(); },
-                                   .meters = [this] { return Meters(); }}));
+      server_, rpc::Server::Create({.address = config.rpc.address.ToString(),
+                                    .socket_path = config.rpc.socket_path,
+                                    .completion_queues = config.rpc.completion_queues,
+                                    .calls_in_flight_max = config.rpc.requests_in_flight_max},
+                                   {.issuer = *issuer_, .catalog = *catalog_, .clock = clock_}));
+  ASSIGN_OR_RETURN(admin_, AdminServer::Create({.host = config.admin.address.host,
+                                                .port = config.admin.address.port,
+                                                .info = {.name = "ecom-server",
+                                                         .version = kVersion,
+                                                         .commit = kCommit,
+                                                         .compiler = kCompiler,
+                                                         .started_at = started_at_,
+                                                         .backend = "embedded",
+                                                         .config_digest = parsed_.Digest()}},
+                                               {.metrics = [this] { return Metrics(); },
+                                                .health = [this] { return Health(); },
+                                                .meters = [this] { return Meters(); }}));
   return absl::OkStatus();
 }
 
@@ -188,8 +187,9 @@ void App::Stop() {
 }
 
 std::vector<ComponentHealth> App::Health() {
-  return {{.name = "serving", .up = serving_, .detail = serving_ ? "" : "starting or draining"},
-          {.name = "log", .up = log_->Ready().ok(), .detail = std::string(log_->Ready().message())}};
+  return {
+      {.name = "serving", .up = serving_, .detail = serving_ ? "" : "starting or draining"},
+      {.name = "log", .up = log_->Ready().ok(), .detail = std::string(log_->Ready().message())}};
 }
 
 std::string App::Metrics() {

@@ -32,7 +32,8 @@ absl::Status CouponDirectory::Load(std::span<const CouponId> ids) {
   ASSIGN_OR_RETURN(std::vector<std::optional<Coupon>> coupons, store_.FindCoupons(ids));
   std::lock_guard lock(mutex_);
   for (size_t i = 0; i < ids.size(); ++i) {
-    PutLocked(ids[i], coupons[i] ? std::make_shared<const Coupon>(*std::move(coupons[i])) : nullptr);
+    PutLocked(ids[i],
+              coupons[i] ? std::make_shared<const Coupon>(*std::move(coupons[i])) : nullptr);
   }
   return absl::OkStatus();
 }

@@ -109,8 +109,9 @@ class GateControl {
 
   /// Reads up to `reservations_max` reservations that were made before `before`, in no special
   /// order. Returns UNAVAILABLE.
-  virtual absl::StatusOr<std::vector<Reservation>> FindReservationsBefore(
-      CouponId coupon, absl::Time before, int reservations_max) = 0;
+  virtual absl::StatusOr<std::vector<Reservation>> FindReservationsBefore(CouponId coupon,
+                                                                          absl::Time before,
+                                                                          int reservations_max) = 0;
 };
 
 }  // namespace ecom::coupon

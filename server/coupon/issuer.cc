@@ -126,10 +126,10 @@ void Issuer::Enter(PendingPtr pending, std::shared_ptr<const Coupon> coupon) {
     return Answer(std::move(pending), IssueAnswer{.outcome = IssueOutcome::kUnknownCoupon});
   }
   const IssueRequest& request = pending->request;
-  pending->id = request.idempotency_key
-                    ? RequestId::ForKey(coupon->incarnation, request.holder.user,
-                                        *request.idempotency_key)
-                    : RequestId::Random();
+  pending->id =
+      request.idempotency_key
+          ? RequestId::ForKey(coupon->incarnation, request.holder.user, *request.idempotency_key)
+          : RequestId::Random();
   pending->coupon = std::move(coupon);
 
   const absl::Time now = deps_.clock.Now();
@@ -206,7 +206,8 @@ void Issuer::Decide(PendingPtr pending, const Admission& admission, const Coupon
       return Answer(std::move(pending), absl::UnavailableError("the recorder lags too far behind"));
     case Verdict::kAdmitted:
     case Verdict::kReplay: {
-      auto& counter = admission.verdict == Verdict::kAdmitted ? counters_.admitted : counters_.replayed;
+      auto& counter =
+          admission.verdict == Verdict::kAdmitted ? counters_.admitted : counters_.replayed;
       counter.fetch_add(1, std::memory_order_relaxed);
       AdmittedClaim claim{.holder = pending->request.holder,
                           .request = pending->id,
@@ -218,11 +219,12 @@ void Issuer::Decide(PendingPtr pending, const Admission& admission, const Coupon
            .settled = [this, pending = std::move(pending)](const absl::Status& durable) mutable {
              if (!durable.ok()) return Answer(std::move(pending), durable);
              if (deps_.clock.Monotonic() - pending->gate_asked_at > options_.ack_deadline) {
-               return Answer(std::move(pending),
-                             absl::DeadlineExceededError("the log's acknowledgement came too late"));
+               return Answer(std::move(pending), absl::DeadlineExceededError(
+                                                     "the log's acknowledgement came too late"));
              }
              const RequestId id = pending->id;
-             Answer(std::move(pending), IssueAnswer{.outcome = IssueOutcome::kQueued, .request = id});
+             Answer(std::move(pending),
+                    IssueAnswer{.outcome = IssueOutcome::kQueued, .request = id});
            }});
       return;
     }
@@ -232,21 +234,17 @@ void Issuer::Decide(PendingPtr pending, const Admission& admission, const Coupon
       }
       pending->otherwise = IssueOutcome::kDuplicate;
       break;
-    case Verdict::kNotOpen:
-      pending->otherwise = IssueOutcome::kNotOpen;
-      break;
-    case Verdict::kSoldOut:
-      pending->otherwise = IssueOutcome::kSoldOut;
-      break;
+    case Verdict::kNotOpen: pending->otherwise = IssueOutcome::kNotOpen; break;
+    case Verdict::kSoldOut: pending->otherwise = IssueOutcome::kSoldOut; break;
   }
   const IssueOutcome refusal = pending->otherwise;
   if (deps_.gate.Durable()) return Answer(std::move(pending), IssueAnswer{.outcome = refusal});
-  entries.push_back(
-      {.claim = std::nullopt,
-       .settled = [this, refusal, pending = std::move(pending)](const absl::Status& durable) mutable {
-         if (!durable.ok()) return Answer(std::move(pending), durable);
-         Answer(std::move(pending), IssueAnswer{.outcome = refusal});
-       }});
+  entries.push_back({.claim = std::nullopt,
+                     .settled = [this, refusal, pending = std::move(pending)](
+                                    const absl::Status& durable) mutable {
+                       if (!durable.ok()) return Answer(std::move(pending), durable);
+                       Answer(std::move(pending), IssueAnswer{.outcome = refusal});
+                     }});
 }
 
 void Issuer::ArmThenAskAgain(std::vector<PendingPtr>& batch) {
@@ -272,7 +270,8 @@ void Issuer::CompareWithRows(std::vector<PendingPtr>& batch) {
   std::vector<Holder> holders;
   holders.reserve(batch.size());
   for (const PendingPtr& pending : batch) holders.push_back(pending->request.holder);
-  const absl::StatusOr<std::vector<std::optional<coupon::Issue>>> issues = deps_.store.FindIssues(holders);
+  const absl::StatusOr<std::vector<std::optional<coupon::Issue>>> issues =
+      deps_.store.FindIssues(holders);
   for (size_t i = 0; i < batch.size(); ++i) {
     PendingPtr& pending = batch[i];
     if (!issues.ok()) {
@@ -311,19 +310,22 @@ void Issuer::FindBatch(std::vector<Query>& queries) {
   for (size_t i = 0; i < queries.size(); ++i) {
     FindDone& done = queries[i].done;
     if (!(*reservations)[i]) {
-      done(issues.ok() ? absl::StatusOr<std::optional<coupon::Issue>>((*issues)[i]) : issues.status());
+      done(issues.ok() ? absl::StatusOr<std::optional<coupon::Issue>>((*issues)[i])
+                       : issues.status());
       continue;
     }
-    coupon::Issue queued{.request = *(*reservations)[i], .state = IssueState::kQueued, .issued_at = {}};
+    coupon::Issue queued{
+        .request = *(*reservations)[i], .state = IssueState::kQueued, .issued_at = {}};
     if (deps_.gate.Durable()) {
       done(queued);
       continue;
     }
-    entries.push_back({.claim = std::nullopt,
-                       .settled = [queued, done = std::move(done)](const absl::Status& durable) mutable {
-                         if (durable.ok()) return done(queued);
-                         done(durable);
-                       }});
+    entries.push_back(
+        {.claim = std::nullopt,
+         .settled = [queued, done = std::move(done)](const absl::Status& durable) mutable {
+           if (durable.ok()) return done(queued);
+           done(durable);
+         }});
   }
   if (!entries.empty()) deps_.writer.Add(entries);
 }
@@ -333,7 +335,9 @@ void Issuer::Hand(base::Batcher<PendingPtr>& stage, PendingPtr pending) {
 }
 
 void Issuer::Answer(PendingPtr pending, absl::StatusOr<IssueAnswer> answer) {
-  auto count = [](std::atomic<int64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); };
+  auto count = [](std::atomic<int64_t>& counter) {
+    counter.fetch_add(1, std::memory_order_relaxed);
+  };
   if (absl::IsDeadlineExceeded(answer.status())) {
     count(counters_.unknown_outcome);
   } else if (!answer.ok()) {

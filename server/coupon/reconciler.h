@@ -106,7 +106,7 @@ class Reconciler {
   /// Held through a rebuild, I/O included: two rebuilds of one gate at once would undo each
   /// other. Nobody who answers a claim waits for it, but those whose gate is being built.
   std::mutex rebuild_mutex_;
-  absl::flat_hash_set<CouponId> armed_;  // guarded by rebuild_mutex_
+  absl::flat_hash_set<CouponId> armed_;                  // guarded by rebuild_mutex_
   absl::flat_hash_map<CouponId, Suspicion> suspicions_;  // guarded by rebuild_mutex_
 
   std::mutex mutex_;
@@ -114,7 +114,8 @@ class Reconciler {
   absl::flat_hash_set<CouponId> rebuild_requests_;
   bool stopping_ = false;
 
-  std::atomic<int64_t> rebuilds_{0}, republished_{0}, gates_open_{0}, reservations_{0}, drifting_{0};
+  std::atomic<int64_t> rebuilds_{0}, republished_{0}, gates_open_{0}, reservations_{0},
+      drifting_{0};
   std::thread thread_;
 };
 

@@ -61,22 +61,15 @@ absl::Status Recorder::RecordOneBatch() {
   for (size_t i = 0; i < batch.size(); ++i) {
     const auto* claim = std::get_if<AdmittedClaim>(&batch[i].record);
     switch (outcomes[i]) {
-      case RecordOutcome::kBarrier:
-        continue;
+      case RecordOutcome::kBarrier: continue;
       case RecordOutcome::kStale:
         // Its reservation went with the old gate. One of the new gate with the same request is
         // of another append, which is still on its way.
         ++stale_;
         continue;
-      case RecordOutcome::kIssued:
-        ++issued_;
-        break;
-      case RecordOutcome::kDuplicate:
-        ++duplicate_;
-        break;
-      case RecordOutcome::kUnknownCoupon:
-        ++unknown_coupon_;
-        break;
+      case RecordOutcome::kIssued: ++issued_; break;
+      case RecordOutcome::kDuplicate: ++duplicate_; break;
+      case RecordOutcome::kUnknownCoupon: ++unknown_coupon_; break;
       case RecordOutcome::kOverAdmitted:
         ++over_admitted_;
         base::Log(base::Level::kError, "a claim was accepted beyond the stock; it is rejected",

@@ -16,12 +16,12 @@ namespace ecom::coupon {
 
 /// What the store did with one log record.
 enum class RecordOutcome {
-  kIssued,          ///< a new row
-  kDuplicate,       ///< the row of this holder was there already
-  kOverAdmitted,    ///< no unit was left: a broken promise, kept as a rejection
-  kStale,           ///< of a generation behind a barrier: nobody was promised anything
-  kUnknownCoupon,   ///< no such coupon, or another incarnation of it; kept as a rejection
-  kBarrier,         ///< a barrier, now remembered
+  kIssued,         ///< a new row
+  kDuplicate,      ///< the row of this holder was there already
+  kOverAdmitted,   ///< no unit was left: a broken promise, kept as a rejection
+  kStale,          ///< of a generation behind a barrier: nobody was promised anything
+  kUnknownCoupon,  ///< no such coupon, or another incarnation of it; kept as a rejection
+  kBarrier,        ///< a barrier, now remembered
 };
 
 /// Has the last word on who holds a coupon. Thread-safe.

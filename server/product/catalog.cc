@@ -47,12 +47,9 @@ absl::StatusOr<ListQuery> ToQuery(const ListRequest& request) {
 
 PageStart Behind(const Product& product, Sort sort) {
   switch (sort) {
-    case Sort::kPrice:
-      return {.sort_key = product.price_minor, .id = product.id};
-    case Sort::kViews:
-      return {.sort_key = product.view_count, .id = product.id};
-    case Sort::kNewest:
-      break;
+    case Sort::kPrice: return {.sort_key = product.price_minor, .id = product.id};
+    case Sort::kViews: return {.sort_key = product.view_count, .id = product.id};
+    case Sort::kNewest: break;
   }
   return {.sort_key = absl::ToUnixMicros(product.created_at), .id = product.id};
 }
@@ -173,17 +170,13 @@ std::optional<absl::StatusOr<ProductView>> Catalog::Answer(ProductId id,
                                                            const L1Cache::Found& found) {
   switch (found.state) {
     case L1Cache::State::kMiss:
-    case L1Cache::State::kExpired:
-      return std::nullopt;
+    case L1Cache::State::kExpired: return std::nullopt;
     case L1Cache::State::kNegative:
       ++counters_.l1_hits;
       ++counters_.l1_negative_hits;
       return NotFound(id);
-    case L1Cache::State::kStale:
-      ++counters_.l1_stale_hits;
-      break;
-    case L1Cache::State::kFresh:
-      break;
+    case L1Cache::State::kStale: ++counters_.l1_stale_hits; break;
+    case L1Cache::State::kFresh: break;
   }
   ++counters_.l1_hits;
   return View(found.product);
@@ -292,11 +285,10 @@ absl::StatusOr<ProductPage> Catalog::ReadPage(PendingList& list) {
     ++counters_.list_errors;
     return StoreFailure("a list can't be read", products.status());
   }
-  ProductPage page = FirstOf(
-      std::make_shared<const std::vector<Product>>(*std::move(products)), list.page_size);
+  ProductPage page =
+      FirstOf(std::make_shared<const std::vector<Product>>(*std::move(products)), list.page_size);
   if (page.rows->size() > page.products.size()) {
-    page.next_cursor =
-        EncodeCursor(list.query, Behind(page.products.back(), list.query.sort));
+    page.next_cursor = EncodeCursor(list.query, Behind(page.products.back(), list.query.sort));
   }
   return page;
 }

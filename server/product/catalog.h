@@ -83,15 +83,15 @@ class Catalog {
     int64_t l1_entries = 0;
     int64_t l1_negative_entries = 0;
     int64_t l1_bytes = 0;
-    int64_t joins = 0;               ///< misses that joined a read under way
-    int64_t refreshes = 0;           ///< reads that nobody waited for
-    int64_t loads = 0;               ///< reads of the store, each for one or more ids
-    int64_t loaded_ids = 0;          ///< ids in those reads
-    int64_t load_errors = 0;         ///< reads that failed
-    int64_t expired_serves = 0;      ///< served past the soft TTL because a read failed
-    int64_t refused = 0;             ///< refused because too many waited
-    int64_t lists = 0;               ///< pages asked of the store, popular ones included
-    int64_t list_errors = 0;         ///< of those, failed
+    int64_t joins = 0;           ///< misses that joined a read under way
+    int64_t refreshes = 0;       ///< reads that nobody waited for
+    int64_t loads = 0;           ///< reads of the store, each for one or more ids
+    int64_t loaded_ids = 0;      ///< ids in those reads
+    int64_t load_errors = 0;     ///< reads that failed
+    int64_t expired_serves = 0;  ///< served past the soft TTL because a read failed
+    int64_t refused = 0;         ///< refused because too many waited
+    int64_t lists = 0;           ///< pages asked of the store, popular ones included
+    int64_t list_errors = 0;     ///< of those, failed
     ViewCounter::Stats views;
   };
 

@@ -36,12 +36,9 @@ int64_t ReadInt64(const char* bytes) {
 
 uint8_t SortBits(Sort sort) {
   switch (sort) {
-    case Sort::kPrice:
-      return 0;
-    case Sort::kViews:
-      return 1;
-    case Sort::kNewest:
-      return 2;
+    case Sort::kPrice: return 0;
+    case Sort::kViews: return 1;
+    case Sort::kNewest: return 2;
   }
   return 3;
 }

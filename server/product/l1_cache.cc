@@ -76,8 +76,7 @@ class NegativeEntries {
   }
 
   void Insert(ProductId id, absl::Duration expires_at, absl::Duration now) {
-    while (!queue_.empty() &&
-           (queue_.size() >= entries_max_ || queue_.front().expires_at <= now)) {
+    while (!queue_.empty() && (queue_.size() >= entries_max_ || queue_.front().expires_at <= now)) {
       const Queued oldest = queue_.front();
       queue_.pop_front();
       const auto position = expires_at_.find(oldest.id);

@@ -60,8 +60,8 @@ int64_t ViewCounter::Count(ProductId id, int64_t store_count) {
   if (counter.unflushed++ == 0) shard.unflushed.push_back(id);
   counter.used_at = now;
   ++shard.views;
-  counter.shown =
-      std::max({counter.shown, store_count, counter.stored + counter.in_flight + counter.unflushed});
+  counter.shown = std::max(
+      {counter.shown, store_count, counter.stored + counter.in_flight + counter.unflushed});
   return counter.shown;
 }
 

@@ -13,12 +13,9 @@ coupon::Holder HolderOf(int64_t coupon_id, int64_t user_id) {
 
 coupon::v1::CouponIssueStatus ToProto(coupon::IssueState state) {
   switch (state) {
-    case coupon::IssueState::kQueued:
-      return coupon::v1::COUPON_ISSUE_STATUS_QUEUED;
-    case coupon::IssueState::kIssued:
-      return coupon::v1::COUPON_ISSUE_STATUS_ISSUED;
-    case coupon::IssueState::kRejected:
-      return coupon::v1::COUPON_ISSUE_STATUS_REJECTED;
+    case coupon::IssueState::kQueued: return coupon::v1::COUPON_ISSUE_STATUS_QUEUED;
+    case coupon::IssueState::kIssued: return coupon::v1::COUPON_ISSUE_STATUS_ISSUED;
+    case coupon::IssueState::kRejected: return coupon::v1::COUPON_ISSUE_STATUS_REJECTED;
   }
   return coupon::v1::COUPON_ISSUE_STATUS_UNSPECIFIED;
 }
@@ -51,7 +48,8 @@ void CouponService::HandleIssue(Issue::Call& call) {
   if (request.has_idempotency_key()) issue.idempotency_key = request.idempotency_key();
   issuer_.Issue(std::move(issue), [&call](absl::StatusOr<coupon::IssueAnswer> answer) {
     if (!answer.ok()) return FinishWithError(call, answer.status());
-    if (answer->outcome != coupon::IssueOutcome::kQueued) return call.Finish(ToError(answer->outcome));
+    if (answer->outcome != coupon::IssueOutcome::kQueued)
+      return call.Finish(ToError(answer->outcome));
     coupon::v1::IssueCouponResponse& response = call.response();
     response.set_user_id(call.request().user_id());
     response.set_coupon_id(call.request().coupon_id());

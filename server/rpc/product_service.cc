@@ -25,15 +25,11 @@ void Encode(const product::Product& product, int64_t view_count, product::v1::Pr
 /// nullopt: an order that this version does not know.
 std::optional<product::Sort> ToSort(product::v1::ProductSort sort) {
   switch (sort) {
-    case product::v1::PRODUCT_SORT_PRICE:
-      return product::Sort::kPrice;
-    case product::v1::PRODUCT_SORT_VIEWS:
-      return product::Sort::kViews;
+    case product::v1::PRODUCT_SORT_PRICE: return product::Sort::kPrice;
+    case product::v1::PRODUCT_SORT_VIEWS: return product::Sort::kViews;
     case product::v1::PRODUCT_SORT_UNSPECIFIED:
-    case product::v1::PRODUCT_SORT_NEWEST:
-      return product::Sort::kNewest;
-    default:
-      return std::nullopt;
+    case product::v1::PRODUCT_SORT_NEWEST: return product::Sort::kNewest;
+    default: return std::nullopt;
   }
 }
 
@@ -82,9 +78,8 @@ void ProductService::Start(grpc::ServerCompletionQueue& queue, int posted) {
 void ProductService::HandleGet(Get::Call& call) {
   const product::ProductId id{call.request().product_id()};
   if (const auto view = catalog_.TryGet(id)) return FinishGet(call, *view);
-  catalog_.Get(id, [&call](const absl::StatusOr<product::ProductView>& view) {
-    FinishGet(call, view);
-  });
+  catalog_.Get(
+      id, [&call](const absl::StatusOr<product::ProductView>& view) { FinishGet(call, view); });
 }
 
 void ProductService::HandleList(List::Call& call) {

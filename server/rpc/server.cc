@@ -28,8 +28,8 @@ absl::StatusOr<std::string> ShortSocketPath(const std::string& path, int& folder
   const size_t slash = path.find_last_of('/');
   folder = open(path.substr(0, slash).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (folder < 0) {
-    return absl::FailedPreconditionError(absl::StrCat("the folder of the socket ", path,
-                                                      " can't be opened"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the folder of the socket ", path, " can't be opened"));
   }
   return absl::StrCat("/proc/self/fd/", folder, path.substr(slash));
 }
@@ -69,8 +69,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options, Deps dep
   int socket_bound = 1;
   std::string socket_path;
   if (!options.socket_path.empty()) {
-    absl::StatusOr<std::string> path =
-        ShortSocketPath(options.socket_path, server->socket_folder_);
+    absl::StatusOr<std::string> path = ShortSocketPath(options.socket_path, server->socket_folder_);
     if (!path.ok()) return path.status();
     socket_path = *std::move(path);
     builder.AddListeningPort(absl::StrCat("unix:", socket_path), grpc::InsecureServerCredentials(),

@@ -68,31 +68,21 @@ const grpc::Status& ToGrpc(Error error) {
 
 Error ToError(const absl::Status& status) {
   switch (status.code()) {
-    case absl::StatusCode::kInvalidArgument:
-      return Error::kInvalid;
-    case absl::StatusCode::kUnavailable:
-      return Error::kUnavailable;
-    case absl::StatusCode::kDeadlineExceeded:
-      return Error::kDeadlineExceeded;
-    case absl::StatusCode::kNotFound:
-      return Error::kProductNotFound;
-    default:
-      return Error::kInternal;
+    case absl::StatusCode::kInvalidArgument: return Error::kInvalid;
+    case absl::StatusCode::kUnavailable: return Error::kUnavailable;
+    case absl::StatusCode::kDeadlineExceeded: return Error::kDeadlineExceeded;
+    case absl::StatusCode::kNotFound: return Error::kProductNotFound;
+    default: return Error::kInternal;
   }
 }
 
 Error ToError(coupon::IssueOutcome outcome) {
   switch (outcome) {
-    case coupon::IssueOutcome::kDuplicate:
-      return Error::kDuplicate;
-    case coupon::IssueOutcome::kUnknownCoupon:
-      return Error::kUnknownCoupon;
-    case coupon::IssueOutcome::kNotOpen:
-      return Error::kNotOpen;
-    case coupon::IssueOutcome::kSoldOut:
-      return Error::kSoldOut;
-    case coupon::IssueOutcome::kQueued:
-      break;
+    case coupon::IssueOutcome::kDuplicate: return Error::kDuplicate;
+    case coupon::IssueOutcome::kUnknownCoupon: return Error::kUnknownCoupon;
+    case coupon::IssueOutcome::kNotOpen: return Error::kNotOpen;
+    case coupon::IssueOutcome::kSoldOut: return Error::kSoldOut;
+    case coupon::IssueOutcome::kQueued: break;
   }
   return Error::kInternal;
 }

@@ -37,8 +37,8 @@ class ClaimLog : public testing::TestWithParam<const char*> {
     while (taken.size() < count) {
       auto records = backend_->source().Poll(static_cast<int>(count - taken.size()), kPatience);
       if (!records.ok() || records->empty()) {
-        ADD_FAILURE() << "only " << taken.size() << " of " << count << " records: "
-                      << records.status();
+        ADD_FAILURE() << "only " << taken.size() << " of " << count
+                      << " records: " << records.status();
         break;
       }
       taken.insert(taken.end(), records->begin(), records->end());

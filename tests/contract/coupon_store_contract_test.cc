@@ -29,7 +29,8 @@ class CouponStore : public testing::TestWithParam<const char*> {
     backend_->PutCoupon(coupon_);
   }
 
-  LogRecord RecordOf(int64_t user, RequestId request = RequestId::Random(), int64_t generation = 1) {
+  LogRecord RecordOf(int64_t user, RequestId request = RequestId::Random(),
+                     int64_t generation = 1) {
     return {.position = ++position_,
             .record = AdmittedClaim{.holder = {.coupon = coupon_.id, .user = {user}},
                                     .request = request,

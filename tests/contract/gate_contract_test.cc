@@ -134,8 +134,7 @@ TEST_P(CouponGate, ListsReservationsByAgeUpToABound) {
   ASSERT_EQ(before->size(), 1u);
   EXPECT_EQ((*before)[0].claim.request, old.request);
   EXPECT_EQ((*before)[0].claimed_at, now - absl::Seconds(10));
-  auto bounded =
-      backend_->control().FindReservationsBefore(coupon_.id, now + absl::Seconds(1), 1);
+  auto bounded = backend_->control().FindReservationsBefore(coupon_.id, now + absl::Seconds(1), 1);
   EXPECT_EQ(bounded->size(), 1u);
 }
 

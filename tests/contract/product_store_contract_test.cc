@@ -31,12 +31,9 @@ constexpr int64_t kMaxId = std::numeric_limits<int64_t>::max();
 
 int64_t SortKey(const Product& product, Sort sort) {
   switch (sort) {
-    case Sort::kPrice:
-      return product.price_minor;
-    case Sort::kViews:
-      return product.view_count;
-    case Sort::kNewest:
-      break;
+    case Sort::kPrice: return product.price_minor;
+    case Sort::kViews: return product.view_count;
+    case Sort::kNewest: break;
   }
   return absl::ToUnixMicros(product.created_at);
 }

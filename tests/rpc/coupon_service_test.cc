@@ -18,9 +18,7 @@ namespace v1 = coupon::v1;
 
 class CouponService : public RpcFixture {
  protected:
-  CouponService() {
-    pipeline_.backend.PutCoupon(OpenCoupon(pipeline_.backend.clock(), 1, 2));
-  }
+  CouponService() { pipeline_.backend.PutCoupon(OpenCoupon(pipeline_.backend.clock(), 1, 2)); }
 
   grpc::Status Issue(int64_t coupon_id, int64_t user_id,
                      std::optional<std::string> key = std::nullopt) {
@@ -56,9 +54,8 @@ TEST_F(CouponService, AnswersWhatWasAskedForAndARequestId) {
 TEST_F(CouponService, TellsWhenTheCouponWasIssued) {
   ASSERT_TRUE(Issue(1, 1).ok());
   ASSERT_TRUE(pipeline_.Drain());
-  ASSERT_TRUE(Eventually([&] {
-    return Find(1, 1).ok() && found_.status() == v1::COUPON_ISSUE_STATUS_ISSUED;
-  }));
+  ASSERT_TRUE(Eventually(
+      [&] { return Find(1, 1).ok() && found_.status() == v1::COUPON_ISSUE_STATUS_ISSUED; }));
   EXPECT_EQ(found_.request_id(), issued_.request_id());
   EXPECT_EQ(google::protobuf::util::TimeUtil::TimestampToMicroseconds(found_.issued_at()),
             absl::ToUnixMicros(pipeline_.backend.clock().Now()));

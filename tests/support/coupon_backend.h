@@ -42,8 +42,8 @@ inline const char* const kCouponBackends[] = {"embedded_file", "embedded_memory"
 /// The embedded adapters on a file, or on ":memory:".
 class EmbeddedCouponBackend final : public CouponBackend {
  public:
-  explicit EmbeddedCouponBackend(bool in_memory, adapters::embedded::EmbeddedCouponGate::Options
-                                                     gate_options = {})
+  explicit EmbeddedCouponBackend(bool in_memory,
+                                 adapters::embedded::EmbeddedCouponGate::Options gate_options = {})
       : database_(*adapters::embedded::Database::Create(
             {.path = in_memory ? ":memory:" : folder_.path() + "/ecom.db"})),
         gate_(gate_options, clock_),

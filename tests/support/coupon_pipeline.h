@@ -55,7 +55,8 @@ class CouponPipeline {
                 .source = backend.source(),
                 .store = store,
                 .gate = backend.gate(),
-                .on_over_admitted = [this](coupon::CouponId id) { reconciler.RequestRebuild(id); }})),
+                .on_over_admitted =
+                    [this](coupon::CouponId id) { reconciler.RequestRebuild(id); }})),
         // A rebuild of an open gate really waits for its ack_deadline: short in tests.
         reconciler({.ack_deadline = absl::Milliseconds(5)},
                    {store, backend.authority(), backend.control(), log, backend.source(), directory,

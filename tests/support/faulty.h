@@ -18,14 +18,24 @@ class FaultyLog final : public coupon::ClaimLog {
   explicit FaultyLog(coupon::ClaimLog& log) : log_(log) {}
 
   /// Every later Append is carried out and then answered with `answer`.
-  void AnswerAppends(absl::Status answer) { Set([&] { answer_ = std::move(answer); }); }
+  void AnswerAppends(absl::Status answer) {
+    Set([&] { answer_ = std::move(answer); });
+  }
   /// Every later Append is not carried out; it is answered with UNAVAILABLE.
-  void LoseAppends(bool lose) { Set([&] { lose_ = lose; }); }
+  void LoseAppends(bool lose) {
+    Set([&] { lose_ = lose; });
+  }
   /// What Ready answers.
-  void AnswerReady(absl::Status ready) { Set([&] { ready_ = std::move(ready); }); }
+  void AnswerReady(absl::Status ready) {
+    Set([&] { ready_ = std::move(ready); });
+  }
   /// Appends wait, from now until Release.
-  void Hold() { Set([&] { held_ = true; }); }
-  void Release() { Set([&] { held_ = false; }); }
+  void Hold() {
+    Set([&] { held_ = true; });
+  }
+  void Release() {
+    Set([&] { held_ = false; });
+  }
   /// Called before each Append is carried out.
   void OnAppend(std::function<void(std::span<const coupon::AdmittedClaim>)> callback) {
     Set([&] { on_append_ = std::move(callback); });

@@ -102,10 +102,11 @@ TEST(Batcher, FinishesWhatWaitsBeforeItStopsAndRefusesAfterwards) {
 
 TEST(Batcher, LosesAndRepeatsNothingUnderManyCallers) {
   std::vector<int> seen(40000);
-  base::Batcher<std::unique_ptr<int>> batcher(
-      {.name = "test", .queue_items_max = 100000}, [&](std::vector<std::unique_ptr<int>>& batch) {
-        for (const auto& item : batch) ++seen[static_cast<size_t>(*item)];
-      });
+  base::Batcher<std::unique_ptr<int>> batcher({.name = "test", .queue_items_max = 100000},
+                                              [&](std::vector<std::unique_ptr<int>>& batch) {
+                                                for (const auto& item : batch)
+                                                  ++seen[static_cast<size_t>(*item)];
+                                              });
   std::vector<std::thread> callers;
   for (int caller = 0; caller < 4; ++caller) {
     callers.emplace_back([&, caller] {

@@ -16,7 +16,9 @@ using coupon::IssueState;
 
 class Issuer : public testing::Test {
  protected:
-  void SetUp() override { pipeline_.backend.PutCoupon(OpenCoupon(pipeline_.backend.clock(), 1, 3)); }
+  void SetUp() override {
+    pipeline_.backend.PutCoupon(OpenCoupon(pipeline_.backend.clock(), 1, 3));
+  }
 
   IssueOutcome OutcomeOf(int64_t coupon_id, int64_t user_id,
                          std::optional<std::string> key = std::nullopt) {
@@ -43,9 +45,9 @@ TEST_F(Issuer, RefusesMalformedRequestsBeforeAnythingElse) {
     EXPECT_TRUE(absl::IsInvalidArgument(pipeline_.Issue(coupon_id, user_id).status()));
     EXPECT_TRUE(absl::IsInvalidArgument(pipeline_.Find(coupon_id, user_id).status()));
   }
-  for (const std::string& key : {std::string(), std::string(129, 'k'), std::string("a b"),
-                                 std::string("tab\t"), std::string("\xed\x82\xa4"),
-                                 std::string("nul\0", 4), std::string("\x7f")}) {
+  for (const std::string& key :
+       {std::string(), std::string(129, 'k'), std::string("a b"), std::string("tab\t"),
+        std::string("\xed\x82\xa4"), std::string("nul\0", 4), std::string("\x7f")}) {
     EXPECT_TRUE(absl::IsInvalidArgument(pipeline_.Issue(1, 1, key).status())) << key;
   }
   EXPECT_EQ(OutcomeOf(1, 1, std::string(128, '~')), IssueOutcome::kQueued);

@@ -89,9 +89,8 @@ TEST_F(Reconciler, RebuildsAGateThatKeepsContradictingTheRows) {
   Reconcile();
   coupon::Coupon coupon = OpenCoupon(pipeline_.backend.clock(), 1, 10);
   coupon.gate_generation = State().generation;
-  ASSERT_TRUE(pipeline_.backend.control()
-                  .Arm(coupon, {.stock = 8, .participants = {{100}, {101}}})
-                  .ok());
+  ASSERT_TRUE(
+      pipeline_.backend.control().Arm(coupon, {.stock = 8, .participants = {{100}, {101}}}).ok());
   Reconcile();
   Reconcile();
   EXPECT_EQ(State().stock, 10);

@@ -70,9 +70,8 @@ TEST_F(Recorder, KeepsARejectionAndHasTheGateRebuiltWhenItAdmittedBeyondTheStock
   ASSERT_TRUE(pipeline_.Issue(1, 2).ok());
   ASSERT_TRUE(Eventually([&] { return pipeline_.recorder->stats().over_admitted == 1; }));
   EXPECT_EQ(pipeline_.backend.CountRejections({1}), 1);
-  ASSERT_TRUE(Eventually([&] {
-    return (*pipeline_.Find(1, 2)).value().state == coupon::IssueState::kRejected;
-  }));
+  ASSERT_TRUE(Eventually(
+      [&] { return (*pipeline_.Find(1, 2)).value().state == coupon::IssueState::kRejected; }));
   ASSERT_TRUE(pipeline_.reconciler.Reconcile().ok());
   EXPECT_EQ((*pipeline_.backend.control().Inspect({1}))->stock, 0);
   EXPECT_EQ(pipeline_.Issue(1, 3)->outcome, coupon::IssueOutcome::kSoldOut);

@@ -136,8 +136,8 @@ TEST_F(EmbeddedDatabase, StartsOverAfterACrashWhileTheFileWasMade) {
 
 TEST_F(EmbeddedDatabase, ReportsACorruptFileOnceAndRefusesFromThenOn) {
   std::atomic<int> failures = 0;
-  auto database = *Database::Create(
-      {.path = path_, .on_failure = [&](const absl::Status&) { ++failures; }});
+  auto database =
+      *Database::Create({.path = path_, .on_failure = [&](const absl::Status&) { ++failures; }});
   const absl::Status failed = database->Write(
       [](Connection&) { return adapters::embedded::SqliteStatus(SQLITE_IOERR_FSYNC, "fsync"); });
   EXPECT_TRUE(absl::IsUnavailable(failed) || absl::IsDataLoss(failed)) << failed;

@@ -49,13 +49,13 @@ INSTANTIATE_TEST_SUITE_P(
                     Row{SQLITE_TOOBIG, absl::StatusCode::kInternal}));
 
 TEST(SqliteConnection, BindsAndReadsEachType) {
-  auto connection =
-      *Connection::Open(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+  auto connection = *Connection::Open(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
   ASSERT_TRUE(connection->Execute("CREATE TABLE t (i, b, s, w, n)").ok());
   {
     auto insert = connection->Prepare("INSERT INTO t VALUES (?, ?, ?, ?, NULL)");
-    ASSERT_TRUE(insert->Bind(int64_t{9223372036854775807}, true, std::string("a\0b", 3),
-                             absl::FromUnixMicros(42))
+    ASSERT_TRUE(insert
+                    ->Bind(int64_t{9223372036854775807}, true, std::string("a\0b", 3),
+                           absl::FromUnixMicros(42))
                     .Run()
                     .ok());
   }
@@ -70,8 +70,7 @@ TEST(SqliteConnection, BindsAndReadsEachType) {
 }
 
 TEST(SqliteConnection, SaysWhatIsWrongWithAStatement) {
-  auto connection =
-      *Connection::Open(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+  auto connection = *Connection::Open(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
   const absl::Status status = connection->Prepare("SELECT x FROM nowhere").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_NE(std::string(status.message()).find("nowhere"), std::string::npos);

@@ -206,20 +206,15 @@ TEST_F(L1, StaysWithinItsBoundsUnderThreads) {
       for (int i = 0; i < 5'000; ++i) {
         const ProductId id{1 + static_cast<int64_t>(random() % 200)};
         switch (random() % 8) {
-          case 0:
-            cache.PutNegative(id, clock_.Monotonic());
-            break;
-          case 1:
-            cache.Erase(id);
-            break;
-          case 2:
-            clock_.Advance(absl::Milliseconds(1));
-            [[fallthrough]];
+          case 0: cache.PutNegative(id, clock_.Monotonic()); break;
+          case 1: cache.Erase(id); break;
+          case 2: clock_.Advance(absl::Milliseconds(1)); [[fallthrough]];
           case 3:
             cache.Put(std::make_shared<const Product>(MakeProduct(id.value)), clock_.Monotonic());
             break;
           default:
-            if (const auto found = cache.Find(id); found.product && found.product->id != id) ++wrong;
+            if (const auto found = cache.Find(id); found.product && found.product->id != id)
+              ++wrong;
         }
       }
     });

@@ -35,7 +35,7 @@ class EmbeddedClaimLog final : public coupon::ClaimLog, public coupon::ClaimSour
   Database& database_;
   std::mutex mutex_;
   std::condition_variable appended_;
-  bool unread_ = true;  // what an earlier process left may be there
+  bool unread_ = true;                 // what an earlier process left may be there
   coupon::LogPosition delivered_ = 0;  // only the one caller of Poll touches it
 };
 

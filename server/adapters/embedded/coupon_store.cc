@@ -24,8 +24,8 @@ using coupon::RecordOutcome;
 /// How long past its end a coupon's gate stays armed: CouponStore::FindArmable.
 constexpr absl::Duration kArmedPastEnd = absl::Hours(24);
 
-#define ECOM_SELECT_COUPON                                                                  \
-  "SELECT id, name, incarnation, total_quantity, available_quantity, starts_at_us, "        \
+#define ECOM_SELECT_COUPON                                                           \
+  "SELECT id, name, incarnation, total_quantity, available_quantity, starts_at_us, " \
   "ends_at_us, gate_generation FROM coupons "
 
 Coupon ReadCoupon(const Statement& row) {
@@ -49,10 +49,10 @@ absl::StatusOr<std::optional<Coupon>> FindCoupon(Connection& connection, CouponI
 /// Finds the row, else the latest rejection.
 absl::StatusOr<std::optional<Issue>> FindIssue(Connection& connection,
                                                const coupon::Holder& holder) {
-  auto read = [&](const char* sql, coupon::IssueState state) -> absl::StatusOr<std::optional<Issue>> {
+  auto read = [&](const char* sql,
+                  coupon::IssueState state) -> absl::StatusOr<std::optional<Issue>> {
     ASSIGN_OR_RETURN(Statement select, connection.Prepare(sql));
-    ASSIGN_OR_RETURN(const bool found,
-                     select.Bind(holder.coupon.value, holder.user.value).Step());
+    ASSIGN_OR_RETURN(const bool found, select.Bind(holder.coupon.value, holder.user.value).Step());
     if (!found) return std::nullopt;
     const std::optional<coupon::RequestId> request = coupon::RequestId::Parse(select.Text(0));
     if (!request) return absl::DataLossError("an issue has a malformed request id");
@@ -65,9 +65,10 @@ absl::StatusOr<std::optional<Issue>> FindIssue(Connection& connection,
                         "WHERE coupon_id = ? AND user_id = ?",
                         coupon::IssueState::kIssued));
   if (issued) return issued;
-  return read("SELECT request_id, rejected_at_us FROM coupon_rejections "
-              "WHERE coupon_id = ? AND user_id = ? ORDER BY rejected_at_us DESC LIMIT 1",
-              coupon::IssueState::kRejected);
+  return read(
+      "SELECT request_id, rejected_at_us FROM coupon_rejections "
+      "WHERE coupon_id = ? AND user_id = ? ORDER BY rejected_at_us DESC LIMIT 1",
+      coupon::IssueState::kRejected);
 }
 
 /// Records one batch inside a transaction.
@@ -90,7 +91,8 @@ class BatchRecorder {
                               "WHERE id = ?2 AND available_quantity >= ?1"));
       RETURN_IF_ERROR(update.Bind(state.issued, id.value).Run());
       if (connection_.Changes() != 1) {
-        return absl::InternalError(absl::StrCat("coupon ", id.value, " was issued beyond its stock"));
+        return absl::InternalError(
+            absl::StrCat("coupon ", id.value, " was issued beyond its stock"));
       }
     }
     return absl::OkStatus();
@@ -108,9 +110,8 @@ class BatchRecorder {
   absl::StatusOr<RecordOutcome> Pass(const Barrier& barrier) {
     ASSIGN_OR_RETURN(CouponState * state, Find(barrier.coupon));
     state->passed_barrier = std::max(state->passed_barrier, barrier.generation);
-    ASSIGN_OR_RETURN(Statement update,
-                     connection_.Prepare("UPDATE coupons SET passed_barrier = "
-                                         "MAX(passed_barrier, ?) WHERE id = ?"));
+    ASSIGN_OR_RETURN(Statement update, connection_.Prepare("UPDATE coupons SET passed_barrier = "
+                                                           "MAX(passed_barrier, ?) WHERE id = ?"));
     RETURN_IF_ERROR(update.Bind(barrier.generation.value, barrier.coupon.value).Run());
     return RecordOutcome::kBarrier;
   }
@@ -266,9 +267,8 @@ absl::StatusOr<Generation> EmbeddedCouponStore::PassedBarrier(CouponId id) {
 absl::StatusOr<coupon::GateContents> EmbeddedCouponStore::ReadContents(CouponId id) {
   coupon::GateContents contents;
   RETURN_IF_ERROR(database_.Read([&](Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(
-        Statement select,
-        connection.Prepare("SELECT user_id FROM coupon_issues WHERE coupon_id = ?"));
+    ASSIGN_OR_RETURN(Statement select,
+                     connection.Prepare("SELECT user_id FROM coupon_issues WHERE coupon_id = ?"));
     select.Bind(id.value);
     for (;;) {
       ASSIGN_OR_RETURN(const bool more, select.Step());

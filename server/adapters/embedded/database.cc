@@ -19,7 +19,7 @@
 namespace ecom::adapters::embedded {
 namespace {
 
-constexpr int kReaders = 2;  // as many as the machine that we tune for has cores
+constexpr int kReaders = 2;           // as many as the machine that we tune for has cores
 constexpr int kBusyTimeoutMs = 2000;  // for a person's sqlite3 shell that writes meanwhile
 
 // https://www.sqlite.org/fileformat.html, "The Database Header".
@@ -49,9 +49,8 @@ absl::StatusOr<bool> CheckHeader(const std::string& path) {
   }
   const uint32_t version = BigEndian32(&header[kUserVersionOffset]);
   if (version > kSchemaVersion) {
-    return absl::FailedPreconditionError(absl::StrCat(path, " has schema version ", version,
-                                                      ", this program knows up to ",
-                                                      kSchemaVersion));
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, " has schema version ", version, ", this program knows up to ", kSchemaVersion));
   }
   return true;
 }
@@ -186,8 +185,8 @@ absl::Status Database::Read(Work work) {
 }
 
 void Database::CommitGroup(std::vector<Job*>& jobs) {
-  absl::Status committed = failed_ ? absl::UnavailableError("the data file has failed")
-                                   : RunInOneTransaction(jobs);
+  absl::Status committed =
+      failed_ ? absl::UnavailableError("the data file has failed") : RunInOneTransaction(jobs);
   if (absl::IsDataLoss(committed)) {
     Fail(committed);
     committed = absl::UnavailableError(committed.message());

@@ -18,8 +18,8 @@ using product::ProductId;
 using product::Sort;
 using product::ViewDelta;
 
-#define ECOM_PRODUCT_COLUMNS                                                             \
-  "id, category_id, name, price_minor, stock_quantity, is_active, view_count, "          \
+#define ECOM_PRODUCT_COLUMNS                                                    \
+  "id, category_id, name, price_minor, stock_quantity, is_active, view_count, " \
   "created_at_us, updated_at_us"
 
 constexpr size_t kIdsInSelect = 512;  // some 10 KB of JSON
@@ -44,8 +44,9 @@ absl::Status FindInto(Connection& connection, std::span<const ProductId> ids,
                                       ", place FROM (SELECT key AS place, value AS wanted "
                                       "FROM json_each(?)) CROSS JOIN products ON id = wanted"));
   const std::string wanted = absl::StrCat(
-      "[", absl::StrJoin(ids.begin(), ids.end(), ",",
-                         [](std::string* out, ProductId id) { absl::StrAppend(out, id.value); }),
+      "[",
+      absl::StrJoin(ids.begin(), ids.end(), ",",
+                    [](std::string* out, ProductId id) { absl::StrAppend(out, id.value); }),
       "]");
   select.Bind(wanted);
   for (;;) {
@@ -79,8 +80,7 @@ const std::array<std::string, 24>& ListSqls() {
   static const auto& sqls = *[] {
     auto* made = new std::array<std::string, 24>;
     for (size_t kind = 0; kind < made->size(); ++kind) {
-      (*made)[kind] =
-          ListSql(kind & 1, kind & 2, static_cast<Sort>(kind >> 3), /*after=*/kind & 4);
+      (*made)[kind] = ListSql(kind & 1, kind & 2, static_cast<Sort>(kind >> 3), /*after=*/kind & 4);
     }
     return made;
   }();

@@ -12,25 +12,20 @@ absl::Status SqliteStatus(int result_code, std::string_view what) {
   switch (result_code & 0xff) {
     case SQLITE_OK:
     case SQLITE_ROW:
-    case SQLITE_DONE:
-      return absl::OkStatus();
+    case SQLITE_DONE: return absl::OkStatus();
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
     case SQLITE_FULL:
-    case SQLITE_INTERRUPT:
-      return absl::UnavailableError(message);
+    case SQLITE_INTERRUPT: return absl::UnavailableError(message);
     case SQLITE_IOERR:
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
     case SQLITE_CANTOPEN:
     case SQLITE_READONLY:
     case SQLITE_PERM:
-    case SQLITE_AUTH:
-      return absl::DataLossError(message);
-    case SQLITE_CONSTRAINT:
-      return absl::AlreadyExistsError(message);
-    default:
-      return absl::InternalError(message);
+    case SQLITE_AUTH: return absl::DataLossError(message);
+    case SQLITE_CONSTRAINT: return absl::AlreadyExistsError(message);
+    default: return absl::InternalError(message);
   }
 }
 
@@ -66,9 +61,7 @@ bool Statement::IsNull(int column) const {
   return sqlite3_column_type(statement_, column) == SQLITE_NULL;
 }
 
-void Statement::BindOne(int index, int64_t value) {
-  sqlite3_bind_int64(statement_, index, value);
-}
+void Statement::BindOne(int index, int64_t value) { sqlite3_bind_int64(statement_, index, value); }
 
 void Statement::BindOne(int index, std::string_view text) {
   sqlite3_bind_text(statement_, index, text.data(), static_cast<int>(text.size()), SQLITE_STATIC);
@@ -92,11 +85,13 @@ Connection::~Connection() {
 absl::StatusOr<Statement> Connection::Prepare(const char* sql) {
   auto [position, is_new] = statements_.try_emplace(sql, nullptr);
   if (is_new) {
-    const int result_code = sqlite3_prepare_v3(handle_, sql, /*nByte=*/-1, SQLITE_PREPARE_PERSISTENT,
-                                               &position->second, /*pzTail=*/nullptr);
+    const int result_code =
+        sqlite3_prepare_v3(handle_, sql, /*nByte=*/-1, SQLITE_PREPARE_PERSISTENT, &position->second,
+                           /*pzTail=*/nullptr);
     if (result_code != SQLITE_OK) {
       statements_.erase(position);
-      return SqliteStatus(result_code, absl::StrCat("prepare ", sql, ": ", sqlite3_errmsg(handle_)));
+      return SqliteStatus(result_code,
+                          absl::StrCat("prepare ", sql, ": ", sqlite3_errmsg(handle_)));
     }
   }
   return Statement(position->second);
