@@ -29,6 +29,9 @@ function(ecom_library name)
   target_link_libraries(ecom_${name} PUBLIC ecom_options ${arg_DEPS} PRIVATE ${arg_PRIVATE_DEPS})
 endfunction()
 
+# The tests that need no gRPC in their process, whose libraries know nothing of sanitizers.
+add_custom_target(sanitizable-tests)
+
 # ecom_test(<name> LABEL <unit|contract|rpc> SOURCES … DEPS …): one GoogleTest program; each of
 # its tests is a ctest test with the label.
 function(ecom_test name)
@@ -37,6 +40,9 @@ function(ecom_test name)
   target_link_libraries(${name} PRIVATE ecom_options ${arg_DEPS} GTest::gtest GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(${name} PRIVATE ECOM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  if(arg_LABEL MATCHES "unit|contract")
+    add_dependencies(sanitizable-tests ${name})
+  endif()
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS ${arg_LABEL} TIMEOUT 120)
 endfunction()

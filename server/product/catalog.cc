@@ -56,8 +56,10 @@ PageStart Behind(const Product& product, Sort sort) {
 
 /// What `rows` holds of one page.
 ProductPage FirstOf(std::shared_ptr<const std::vector<Product>> rows, int page_size) {
-  const size_t shown = std::min(rows->size(), static_cast<size_t>(page_size));
-  return {.products = {rows->data(), shown}, .rows = std::move(rows), .next_cursor = ""};
+  ProductPage page;
+  page.products = std::span(*rows).first(std::min(rows->size(), static_cast<size_t>(page_size)));
+  page.rows = std::move(rows);
+  return page;
 }
 
 /// A counter must outlive what the cache holds of its product: ViewCounter::Options::idle_max.
@@ -118,12 +120,13 @@ void Catalog::Get(ProductId id, Done done) {
   done(AnswerWithout(id, joined));
 }
 
-void Catalog::List(ListRequest request, ListDone done) {
+void Catalog::List(const ListRequest& request, ListDone done) {
   absl::StatusOr<ListQuery> query = ToQuery(request);
   if (!query.ok()) return done(query.status());
   PendingList list{.query = *query, .page_size = request.page_size, .done = std::move(done)};
   if (lists_.Add(std::move(list))) return;
   ++counters_.refused;
+  // NOLINTNEXTLINE(bugprone-use-after-move): Add leaves alone what it refuses.
   list.done(absl::UnavailableError("too many lists are waiting"));
 }
 
@@ -133,6 +136,7 @@ void Catalog::ListPopular(int page_size, ListDone done) {
   PendingPopular pending{.page_size = page_size, .done = std::move(done)};
   if (populars_.Add(std::move(pending))) return;
   ++counters_.refused;
+  // NOLINTNEXTLINE(bugprone-use-after-move): Add leaves alone what it refuses.
   pending.done(absl::UnavailableError("too many lists are waiting"));
 }
 

@@ -123,7 +123,7 @@ class Catalog {
   /// * INVALID_ARGUMENT: a page size outside 1 to 100, a category below 1, or a cursor that is
   ///   malformed or of other filters or another sort order.
   /// * UNAVAILABLE, INTERNAL: as for Get.
-  void List(ListRequest request, ListDone done);
+  void List(const ListRequest& request, ListDone done);
 
   /// Reads the most viewed products, ties by id, from a copy that is at most `popular_age_max`
   /// old; at most `l1.hard_ttl` when the store fails. No cursor. Returns at once; `done` and the

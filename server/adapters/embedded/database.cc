@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "adapters/embedded/schema.h"
 #include "base/status_macros.h"
 
@@ -101,10 +100,32 @@ absl::StatusOr<std::unique_ptr<Connection>> OpenConnection(const std::string& pa
 }  // namespace
 
 /// One write that waits for the group commit. Lives on the stack of its caller.
-struct Database::Job {
-  Work work;
-  absl::Status status;
-  absl::Notification done;
+class Database::Job {
+ public:
+  explicit Job(Work work) : work_(work) {}
+
+  absl::Status Run(Connection& connection) { return work_(connection); }
+
+  void Finish(absl::Status status) {
+    // Told under the lock: the waiting caller takes the job with it.
+    std::lock_guard lock(mutex_);
+    status_ = std::move(status);
+    finished_ = true;
+    changed_.notify_one();
+  }
+
+  absl::Status Wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return finished_; });
+    return std::move(status_);
+  }
+
+ private:
+  Work work_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool finished_ = false;
+  absl::Status status_;
 };
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Create(Options options) {
@@ -158,12 +179,11 @@ Database::~Database() {
 }
 
 absl::Status Database::Write(Work work) {
-  Job job{.work = work, .status = {}, .done = {}};
+  Job job(work);
   if (!group_commit_->Add(&job)) {
     return absl::UnavailableError("too many writes are waiting, or the file is being closed");
   }
-  job.done.WaitForNotification();
-  return job.status;
+  return job.Wait();
 }
 
 absl::Status Database::Read(Work work) {
@@ -175,52 +195,53 @@ absl::Status Database::Read(Work work) {
     reader = std::move(readers_.back());
     readers_.pop_back();
   }
-  const absl::Status status = work(*reader);
+  absl::Status status = work(*reader);
   {
     std::lock_guard lock(readers_mutex_);
     readers_.push_back(std::move(reader));
   }
   reader_free_.notify_one();
-  return status;
+  return absl::IsDataLoss(status) ? Fail(status) : status;
 }
 
 void Database::CommitGroup(std::vector<Job*>& jobs) {
-  absl::Status committed =
-      failed_ ? absl::UnavailableError("the data file has failed") : RunInOneTransaction(jobs);
-  if (absl::IsDataLoss(committed)) {
-    Fail(committed);
-    committed = absl::UnavailableError(committed.message());
-  }
-  for (Job* job : jobs) {
-    if (!committed.ok()) job->status = committed;
-    job->done.Notify();
+  std::vector<absl::Status> statuses;
+  absl::Status committed = failed_ ? absl::UnavailableError("the data file has failed")
+                                   : RunInOneTransaction(jobs, statuses);
+  if (absl::IsDataLoss(committed)) committed = Fail(committed);
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    jobs[i]->Finish(committed.ok() ? std::move(statuses[i]) : committed);
   }
 }
 
-absl::Status Database::RunInOneTransaction(std::vector<Job*>& jobs) {
+absl::Status Database::RunInOneTransaction(std::vector<Job*>& jobs,
+                                           std::vector<absl::Status>& statuses) {
   RETURN_IF_ERROR(writer_->Execute("BEGIN IMMEDIATE"));
-  absl::Status fatal;
+  absl::Status status;
   for (Job* job : jobs) {
-    ASSIGN_OR_RETURN(Statement savepoint, writer_->Prepare("SAVEPOINT job"));
-    fatal.Update(savepoint.Run());
-    job->status = job->work(*writer_);
-    if (absl::IsDataLoss(job->status)) fatal.Update(job->status);
-    if (!job->status.ok()) fatal.Update(writer_->Execute("ROLLBACK TO job"));
-    ASSIGN_OR_RETURN(Statement release, writer_->Prepare("RELEASE job"));
-    fatal.Update(release.Run());
+    status = RunInSavepoint(*job, statuses.emplace_back());
+    if (!status.ok()) break;
   }
-  if (fatal.ok()) {
-    ASSIGN_OR_RETURN(Statement commit, writer_->Prepare("COMMIT"));
-    fatal.Update(commit.Run());
-  }
+  if (status.ok()) status = writer_->Run("COMMIT");
   // A failed COMMIT may or may not have rolled back by itself; where it did, this says so.
-  if (!fatal.ok()) writer_->Execute("ROLLBACK").IgnoreError();
-  return fatal;
+  if (!status.ok()) writer_->Run("ROLLBACK").IgnoreError();
+  return status;
 }
 
-void Database::Fail(const absl::Status& status) {
-  failed_ = true;
-  if (options_.on_failure) options_.on_failure(status);
+/// Leaves in `outcome` what the job returned, its changes undone if that is an error. Returns an
+/// error when the transaction can't go on.
+absl::Status Database::RunInSavepoint(Job& job, absl::Status& outcome) {
+  RETURN_IF_ERROR(writer_->Run("SAVEPOINT job"));
+  outcome = job.Run(*writer_);
+  if (absl::IsDataLoss(outcome)) return outcome;
+  if (!outcome.ok()) RETURN_IF_ERROR(writer_->Run("ROLLBACK TO job"));
+  return writer_->Run("RELEASE job");
+}
+
+/// Reports a failure of the file, the first time, and returns what callers are told.
+absl::Status Database::Fail(const absl::Status& status) {
+  if (!failed_.exchange(true) && options_.on_failure) options_.on_failure(status);
+  return absl::UnavailableError(status.message());
 }
 
 }  // namespace ecom::adapters::embedded

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -53,14 +55,15 @@ class Database {
   absl::Status Read(Work work);
 
  private:
-  struct Job;
+  class Job;
 
   Database(Options options, std::unique_ptr<Connection> writer,
            std::vector<std::unique_ptr<Connection>> readers, int lock_file);
 
   void CommitGroup(std::vector<Job*>& jobs);
-  absl::Status RunInOneTransaction(std::vector<Job*>& jobs);
-  void Fail(const absl::Status& status);
+  absl::Status RunInOneTransaction(std::vector<Job*>& jobs, std::vector<absl::Status>& statuses);
+  absl::Status RunInSavepoint(Job& job, absl::Status& outcome);
+  absl::Status Fail(const absl::Status& status);
 
   Options options_;
   const int lock_file_;
@@ -69,7 +72,7 @@ class Database {
   std::condition_variable reader_free_;
   std::vector<std::unique_ptr<Connection>> readers_;  // none for :memory:
   const bool in_memory_;
-  bool failed_ = false;  // only the group commit's thread touches it
+  std::atomic<bool> failed_ = false;
   std::unique_ptr<base::Batcher<Job*>> group_commit_;
 };
 

@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 
 namespace ecom::adapters::embedded {
 
@@ -95,6 +96,11 @@ absl::StatusOr<Statement> Connection::Prepare(const char* sql) {
     }
   }
   return Statement(position->second);
+}
+
+absl::Status Connection::Run(const char* sql) {
+  ASSIGN_OR_RETURN(Statement statement, Prepare(sql));
+  return statement.Run();
 }
 
 absl::Status Connection::Execute(const std::string& sql) {

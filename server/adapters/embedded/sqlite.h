@@ -80,6 +80,9 @@ class Connection {
   /// cache's key. At most one Statement of the same `sql` may be in scope.
   absl::StatusOr<Statement> Prepare(const char* sql);
 
+  /// Prepares and runs a statement that has no parameters and answers no rows.
+  absl::Status Run(const char* sql);
+
   /// Runs one or more statements that answer no rows. Not cached.
   absl::Status Execute(const std::string& sql);
 
