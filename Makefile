@@ -22,14 +22,14 @@ GATEWAY_SOURCES := $(shell find gateway -name '*.go' -not -path 'gateway/gen/*')
 SETUP := build/setup.stamp
 SETUP_TEST := build/setup-test.stamp
 
-.PHONY: help run build setup test lint format bench clean
+.PHONY: help run build setup test lint format bench ledger clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # `make run` ends as the supervisor, not as its parent: so Ctrl-C and SIGTERM reach the supervisor
 # itself, and its exit code is the one that is seen. See compose/local/exec.c.
-ifeq ($(MAKECMDGOALS),run)
+ifneq (,$(filter run,$(MAKECMDGOALS)))
 -load build/exec.so
 endif
 
@@ -38,7 +38,8 @@ build/exec.so: compose/local/exec.c | $(SETUP)
 	@cc -shared -fPIC -O1 -Wall -Wextra -Werror -o $@ $<
 
 run: build ## Builds, and runs server and gateway in the foreground on the embedded stores
-	$(exec-program compose/local/run,$(SETTINGS))
+	$(if $(findstring n,$(firstword -$(MAKEFLAGS))),,$(exec-program compose/local/run,$(SETTINGS)))
+	@echo 'this make cannot load build/exec.so; run compose/local/run instead' >&2; exit 1
 
 build: $(BIN)/ecom-server $(BIN)/ecom-gateway ## Builds server and gateway to build/release/bin
 
@@ -76,6 +77,9 @@ lint: $(SETUP_TEST) gateway/gen/.stamp ## Checks format, includes, protos and su
 format: $(SETUP_TEST) ## Formats C++ and Go
 	@git ls-files '*.cc' '*.h' | xargs clang-format -i
 	@gofmt -w $$(git ls-files '*.go')
+
+ledger: $(SETUP) ## Builds the ledger, which proves a run from its journal, to build/release/bin/ecom-ledger
+	@cd tests && go build -trimpath -o ../$(BIN)/ecom-ledger ./ledger/cmd/ledger
 
 bench: build $(SETUP_TEST) ## Runs the load scenarios, short; writes to bench/results
 	@bench/run.sh

@@ -8,6 +8,7 @@ set -euo pipefail
 
 bench=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$(dirname "$bench")/build/go-tools
+PATH=$(dirname "$bench")/build/go-toolchain/bin:$PATH  # the Go that `make setup` fetched, if it had to
 
 if [[ $# -eq 0 ]]; then
   echo "usage: bench/tools.sh TOOL..." >&2

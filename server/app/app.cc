@@ -26,6 +26,9 @@ namespace {
 /// How long the server goes on after it said NOT_SERVING: for callers that look each moment.
 constexpr absl::Duration kLameDuck = absl::Milliseconds(200);
 
+/// A server that was killed a moment ago lets go of its file and its ports within this.
+constexpr absl::Duration kLockTimeout = absl::Seconds(3);
+
 constexpr absl::Duration kLogFlushTimeout = absl::Seconds(1);
 
 absl::Status MakeDataFolder(const std::string& path) {
@@ -81,8 +84,9 @@ absl::Status App::Start() {
   }
   RETURN_IF_ERROR(MakeDataFolder(config.app.data_dir));
   ASSIGN_OR_RETURN(database_,
-                   adapters::embedded::Database::Create(
-                       {.path = config.app.data_dir + "/ecom.db", .on_failure = DieOfIoError}));
+                   adapters::embedded::Database::Create({.path = config.app.data_dir + "/ecom.db",
+                                                         .lock_timeout = kLockTimeout,
+                                                         .on_failure = DieOfIoError}));
   coupon_store_ = std::make_unique<adapters::embedded::EmbeddedCouponStore>(*database_, clock_);
   product_store_ = std::make_unique<adapters::embedded::EmbeddedProductStore>(*database_);
   log_ = std::make_unique<adapters::embedded::EmbeddedClaimLog>(*database_);
@@ -175,12 +179,13 @@ void App::Stop() {
     server_->SetServing(false);
     absl::SleepFor(kLameDuck);
   }
+  if (reconciler_)
+    reconciler_->Stop();  // first: calls that wait for a gate would outlast the drain
   if (server_) server_->Drain(drain_timeout);
   if (issuer_) issuer_->Stop();
   if (writer_) writer_->Stop();
   if (catalog_) catalog_->Stop();
   if (server_) server_->Close();
-  if (reconciler_) reconciler_->Stop();
   if (recorder_) recorder_->Stop(drain_timeout);
   if (admin_) admin_->Stop();
   base::Log(base::Level::kInfo, "stopped");

@@ -14,17 +14,34 @@ ClaimWriter::ClaimWriter(Options options, ClaimLog& log)
 void ClaimWriter::Add(std::vector<Entry>& entries) {
   if (batcher_.AddAll(entries)) return;
   const absl::Status full = absl::UnavailableError("too many claims wait for the log");
-  for (Entry& entry : entries) entry.settled(full);
+  for (Entry& entry : entries) {
+    if (entry.claim) Keep({&*entry.claim, 1});
+    entry.settled(full);
+  }
   entries.clear();
 }
 
 void ClaimWriter::Append(std::vector<Entry>& entries) {
-  claims_.clear();
+  std::vector<AdmittedClaim> claims = TakeKept();
   for (Entry& entry : entries) {
-    if (entry.claim) claims_.push_back(*std::move(entry.claim));
+    if (entry.claim) claims.push_back(*std::move(entry.claim));
   }
-  const absl::Status status = claims_.empty() ? absl::OkStatus() : log_.Append(claims_);
+  const absl::Status status = claims.empty() ? absl::OkStatus() : log_.Append(claims);
+  if (!status.ok()) Keep(claims);
   for (Entry& entry : entries) entry.settled(status);
+}
+
+void ClaimWriter::Keep(std::span<const AdmittedClaim> claims) {
+  std::lock_guard lock(mutex_);
+  for (const AdmittedClaim& claim : claims) kept_.insert_or_assign(claim.holder, claim);
+}
+
+std::vector<AdmittedClaim> ClaimWriter::TakeKept() {
+  std::vector<AdmittedClaim> claims;
+  std::lock_guard lock(mutex_);
+  for (auto& [holder, claim] : kept_) claims.push_back(std::move(claim));
+  kept_.clear();
+  return claims;
 }
 
 }  // namespace ecom::coupon

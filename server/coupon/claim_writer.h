@@ -1,8 +1,11 @@
 #pragma once
 
+#include <mutex>
 #include <optional>
+#include <span>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "base/batcher.h"
@@ -10,8 +13,9 @@
 
 namespace ecom::coupon {
 
-/// The batches in front of the claim log: everything that waits is appended as one. Thread-safe;
-/// adding never blocks.
+/// The batches in front of the claim log: everything that waits is appended as one. A claim whose
+/// append failed is kept, and appended before all that comes later. Thread-safe; adding never
+/// blocks.
 class ClaimWriter {
  public:
   struct Options {
@@ -26,7 +30,7 @@ class ClaimWriter {
     /// What to append; none: only wait until what was added earlier is durable.
     std::optional<AdmittedClaim> claim;
     /// Told OK once the claim, and all that was added before it, is durable; else the status of
-    /// ClaimLog::Append. Called once, on the writer's thread; must not block.
+    /// ClaimLog::Append. Called once, on the writer's thread or in Add; must not block.
     absl::AnyInvocable<void(const absl::Status&)> settled;
   };
 
@@ -41,9 +45,13 @@ class ClaimWriter {
 
  private:
   void Append(std::vector<Entry>& entries);
+  void Keep(std::span<const AdmittedClaim> claims);
+  std::vector<AdmittedClaim> TakeKept();
 
   ClaimLog& log_;
-  std::vector<AdmittedClaim> claims_;  // only the batcher's thread touches it
+  std::mutex mutex_;
+  /// One a holder, so no more than there are reservations, which the gate caps.
+  absl::flat_hash_map<Holder, AdmittedClaim> kept_;
   base::Batcher<Entry> batcher_;
 };
 

@@ -49,8 +49,6 @@ class RequestId {
 
 /// A coupon as its store defines it.
 struct Coupon {
-  friend bool operator==(const Coupon&, const Coupon&) = default;
-
   CouponId id;
   std::string name;
   /// Tells this coupon from an earlier one with the same id.
@@ -63,7 +61,12 @@ struct Coupon {
   absl::Time ends_at;
   /// The generation that the coupon's gate must be at.
   Generation gate_generation;
+
+  friend bool operator==(const Coupon&, const Coupon&) = default;
 };
+
+/// How long past its end a coupon's gate stays armed; from then on the store alone answers.
+inline constexpr absl::Duration kArmedPastEnd = absl::Hours(24);
 
 /// One user of one coupon.
 struct Holder {
@@ -102,11 +105,11 @@ enum class IssueState {
 
 /// What the store knows of one holder.
 struct Issue {
-  friend bool operator==(const Issue&, const Issue&) = default;
-
   RequestId request;
   IssueState state = IssueState::kIssued;
   absl::Time issued_at;  ///< only for kIssued
+
+  friend bool operator==(const Issue&, const Issue&) = default;
 };
 
 }  // namespace ecom::coupon

@@ -77,14 +77,14 @@ struct Reservation {
 
 /// The state of one coupon's gate.
 struct GateState {
-  friend bool operator==(const GateState&, const GateState&) = default;
-
   Generation generation;
   bool open = false;
   int64_t total = 0;
   int64_t stock = 0;
   int64_t participants = 0;
   int64_t reservations = 0;
+
+  friend bool operator==(const GateState&, const GateState&) = default;
 };
 
 /// Opens and closes gates: the reconciler's side. Thread-safe.

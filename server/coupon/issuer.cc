@@ -9,9 +9,6 @@ namespace {
 
 constexpr size_t kKeyLengthMax = 128;
 
-/// How long past its end a coupon's gate stays armed; then the store alone answers.
-constexpr absl::Duration kArmedPastEnd = absl::Hours(24);
-
 bool IsVisibleAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x21 && c <= 0x7e; });
 }
@@ -62,7 +59,7 @@ Issuer::Issuer(Options options, Deps deps)
       deps_(deps),
       definitions_({"definitions", options.batch_claims_max, options.claims_waiting_max},
                    [this](std::vector<Load>& loads) { LoadDefinitions(loads); }),
-      arming_({"arming", options.batch_claims_max, options.claims_waiting_max},
+      arming_({"arming", options.batch_claims_max, options.claims_arming_max},
               [this](std::vector<PendingPtr>& batch) { ArmThenAskAgain(batch); }),
       gate_({"gate", options.batch_claims_max, options.claims_waiting_max},
             [this](std::vector<PendingPtr>& batch) { AskGate(batch); }),
@@ -133,10 +130,8 @@ void Issuer::Enter(PendingPtr pending, std::shared_ptr<const Coupon> coupon) {
   pending->coupon = std::move(coupon);
 
   const absl::Time now = deps_.clock.Now();
-  if (now < pending->coupon->starts_at) {  // never armed, so nobody can hold it
-    return Answer(std::move(pending), IssueAnswer{.outcome = IssueOutcome::kNotOpen});
-  }
-  if (now >= pending->coupon->ends_at + kArmedPastEnd) {
+  if (now < pending->coupon->starts_at || now >= pending->coupon->ends_at + kArmedPastEnd) {
+    // No gate is armed; but holders there may be, before the start too, when it was moved.
     pending->otherwise = IssueOutcome::kNotOpen;
     return Hand(rows_, std::move(pending));
   }
@@ -177,6 +172,7 @@ void Issuer::AskGateFor(const Coupon& coupon, std::vector<PendingPtr>& group) {
   for (const PendingPtr& pending : group) {
     claims.push_back({.holder = pending->request.holder, .request = pending->id});
   }
+  const std::unique_lock<std::mutex> order = OrderAdmissions();
   const absl::StatusOr<std::vector<Admission>> admissions = deps_.gate.Admit(coupon, claims);
   if (!admissions.ok()) {
     for (PendingPtr& pending : group) {
@@ -251,17 +247,23 @@ void Issuer::ArmThenAskAgain(std::vector<PendingPtr>& batch) {
   absl::flat_hash_map<CouponId, absl::Status> armed;
   for (PendingPtr& pending : batch) {
     const CouponId id = pending->coupon->id;
+    if (deps_.clock.Monotonic() >= pending->request.deadline) {
+      Answer(std::move(pending), absl::DeadlineExceededError("expired before the gate was asked"));
+      continue;
+    }
     auto [position, is_new] = armed.try_emplace(id);
     if (is_new) position->second = deps_.reconciler.EnsureArmed(id);
+    if (absl::IsNotFound(position->second)) {
+      Answer(std::move(pending), IssueAnswer{.outcome = IssueOutcome::kUnknownCoupon});
+      continue;
+    }
     if (!position->second.ok()) {
       Answer(std::move(pending), absl::UnavailableError(position->second.message()));
       continue;
     }
-    if (std::optional<CouponDirectory::Found> found = deps_.directory.Find(id);
-        found && found->coupon != nullptr) {
-      pending->coupon = std::move(found->coupon);
-    }
-    Hand(gate_, std::move(pending));
+    std::optional<CouponDirectory::Found> found = deps_.directory.Find(id);
+    std::shared_ptr<const Coupon> coupon = found ? std::move(found->coupon) : pending->coupon;
+    Enter(std::move(pending), std::move(coupon));
   }
 }
 
@@ -300,7 +302,9 @@ void Issuer::Find(Holder holder, FindDone done) {
 void Issuer::FindBatch(std::vector<Query>& queries) {
   std::vector<Holder> holders;
   for (const Query& query : queries) holders.push_back(query.holder);
+  std::unique_lock<std::mutex> order = OrderAdmissions();
   const auto reservations = deps_.gate.FindReservations(holders);
+  if (order.owns_lock()) order.unlock();
   if (!reservations.ok()) {
     for (Query& query : queries) query.done(reservations.status());
     return;
@@ -328,6 +332,13 @@ void Issuer::FindBatch(std::vector<Query>& queries) {
          }});
   }
   if (!entries.empty()) deps_.writer.Add(entries);
+}
+
+/// Where a reservation is visible before its claim waits for the log, nobody may see it in
+/// between. Only a gate in memory is such, so the lock is never held across I/O.
+std::unique_lock<std::mutex> Issuer::OrderAdmissions() {
+  return deps_.gate.Durable() ? std::unique_lock<std::mutex>()
+                              : std::unique_lock<std::mutex>(admissions_mutex_);
 }
 
 void Issuer::Hand(base::Batcher<PendingPtr>& stage, PendingPtr pending) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,6 +46,8 @@ class Issuer {
   struct Options {
     /// Claims that wait at each stage; more are refused with UNAVAILABLE.
     size_t claims_waiting_max = 8192;
+    /// Of those, the ones that wait while a gate is armed, which may take seconds.
+    size_t claims_arming_max = 256;
     /// Claims that one call of a port gets.
     size_t batch_claims_max = 256;
     /// How long after the gate was asked kQueued may still be answered. A rebuild of the gate
@@ -121,6 +124,7 @@ class Issuer {
   void FindBatch(std::vector<Query>& queries);
 
   void Answer(PendingPtr pending, absl::StatusOr<IssueAnswer> answer);
+  std::unique_lock<std::mutex> OrderAdmissions();
   void Hand(base::Batcher<PendingPtr>& stage, PendingPtr pending);
 
   struct Counters {
@@ -131,6 +135,7 @@ class Issuer {
   const Options options_;
   const Deps deps_;
   Counters counters_{};
+  std::mutex admissions_mutex_;
   // The stages, in the order in which Stop ends them; each hands on to later ones.
   base::Batcher<Load> definitions_;
   base::Batcher<PendingPtr> arming_;

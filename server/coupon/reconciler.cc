@@ -57,13 +57,14 @@ void Reconciler::Run() {
 }
 
 absl::Status Reconciler::Reconcile() {
+  // Locked before the store is read: a gate that is armed meanwhile would look superfluous.
+  std::lock_guard rebuild_lock(rebuild_mutex_);
   ASSIGN_OR_RETURN(const std::vector<Coupon> armable, deps_.store.FindArmable(deps_.clock.Now()));
   absl::flat_hash_set<CouponId> requested;
   {
     std::lock_guard lock(mutex_);
     std::swap(requested, rebuild_requests_);
   }
-  std::lock_guard lock(rebuild_mutex_);
   reservations_ = 0;
   drifting_ = 0;
   absl::Status status;
@@ -99,23 +100,21 @@ absl::Status Reconciler::ReconcileCoupon(const Coupon& coupon) {
   return absl::OkStatus();
 }
 
-/// By itself at once; against the rows only while nothing is on its way and only when the same
-/// difference stays, because the two are never read at the same moment. A difference that a
-/// rebuild did not cure lies in the store, and no second rebuild would cure it.
+/// By itself and against what the store allows at once: the store was read first, so claims that
+/// were recorded since make it allow no less. Against the rows only while nothing is on its way and
+/// only when the same difference stays; one that a rebuild did not cure lies in the store, and no
+/// second rebuild would cure it.
 bool Reconciler::Contradicts(const Coupon& coupon, const GateState& state) {
-  if (state.total != coupon.total_quantity ||
-      state.stock != std::max<int64_t>(0, state.total - state.participants)) {
-    return true;
-  }
+  const int64_t rows = state.participants - state.reservations;
+  const int64_t allowed =
+      std::max(rows, std::min(coupon.total_quantity, coupon.available_quantity + rows));
+  if (state.total != allowed || state.stock + state.participants != state.total) return true;
+
   const int64_t difference = state.stock - coupon.available_quantity;
   Suspicion& suspicion = suspicions_[coupon.id];
-  if (difference == 0 || state.reservations > 0) {
-    suspicion.passes = 0;
-    return false;
-  }
-  if (difference != suspicion.difference) suspicion = {.difference = difference};
-  ++suspicion.passes;
-  if (suspicion.passes < kSuspiciousPasses || suspicion.rebuilt) return false;
+  if (state.reservations > 0) return false;
+  if (difference != suspicion.difference || difference == 0) suspicion = {.difference = difference};
+  if (difference == 0 || ++suspicion.passes < kSuspiciousPasses || suspicion.rebuilt) return false;
   suspicion.rebuilt = true;
   return true;
 }
@@ -137,16 +136,18 @@ absl::Status Reconciler::EnsureArmed(CouponId id) {
 /// then was never promised anything, and never will be: see the barrier and ack_deadline.
 absl::Status Reconciler::RebuildLocked(CouponId id) {
   ASSIGN_OR_RETURN(const bool was_open, deps_.control.Close(id));
+  armed_.erase(id);
+  if (was_open) NoteThatItAdmitted(id);
   ASSIGN_OR_RETURN(const Coupon coupon, deps_.authority.AdvanceGeneration(id));
-  if (was_open && !WaitUnlessStopped(options_.ack_deadline)) {
-    return absl::UnavailableError("stopped during a rebuild");
-  }
+  RETURN_IF_ERROR(WaitForPromises(id));
   RETURN_IF_ERROR(deps_.log.AppendBarrier(id, coupon.gate_generation));
   RETURN_IF_ERROR(WaitForBarrier(coupon));
   ASSIGN_OR_RETURN(GateContents contents, deps_.authority.ReadContents(id));
-  const int64_t participants = static_cast<int64_t>(contents.participants.size());
   const int64_t stock = contents.stock;
-  RETURN_IF_ERROR(deps_.control.Arm(coupon, std::move(contents)));
+  const int64_t participants = static_cast<int64_t>(contents.participants.size());
+  Coupon armed = coupon;
+  armed.total_quantity = stock + participants;  // less than the coupon's where a person took units
+  RETURN_IF_ERROR(deps_.control.Arm(armed, std::move(contents)));
   deps_.directory.Put(coupon);
   armed_.insert(id);
   ++rebuilds_;
@@ -155,6 +156,23 @@ absl::Status Reconciler::RebuildLocked(CouponId id) {
              {"generation", coupon.gate_generation.value},
              {"stock", stock},
              {"participants", participants}});
+  return absl::OkStatus();
+}
+
+void Reconciler::NoteThatItAdmitted(CouponId id) {
+  promises_until_[id] = deps_.clock.Monotonic() + options_.ack_deadline;
+}
+
+/// Waits until nobody who was admitted by the gate that was closed last can still be promised
+/// anything; that gate may have been closed by an earlier try that failed.
+absl::Status Reconciler::WaitForPromises(CouponId id) {
+  const auto until = promises_until_.find(id);
+  if (until == promises_until_.end()) return absl::OkStatus();
+  const absl::Duration left = until->second - deps_.clock.Monotonic();
+  if (left > absl::ZeroDuration() && !WaitUnlessStopped(left)) {
+    return absl::UnavailableError("stopped during a rebuild");
+  }
+  promises_until_.erase(until);
   return absl::OkStatus();
 }
 
@@ -205,6 +223,7 @@ absl::Status Reconciler::DisarmAllBut(const std::vector<Coupon>& armable) {
   for (const Coupon& coupon : armable) over.erase(coupon.id);
   for (const CouponId id : over) {
     RETURN_IF_ERROR(deps_.control.Disarm(id));
+    NoteThatItAdmitted(id);
     armed_.erase(id);
     suspicions_.erase(id);
   }

@@ -93,6 +93,8 @@ class Reconciler {
 
   absl::Status ReconcileCoupon(const Coupon& coupon);
   absl::Status RebuildLocked(CouponId id);
+  void NoteThatItAdmitted(CouponId id);
+  absl::Status WaitForPromises(CouponId id);
   absl::Status WaitForBarrier(const Coupon& coupon);
   bool Contradicts(const Coupon& coupon, const GateState& state);
   absl::Status Republish(const Coupon& coupon);
@@ -106,8 +108,10 @@ class Reconciler {
   /// Held through a rebuild, I/O included: two rebuilds of one gate at once would undo each
   /// other. Nobody who answers a claim waits for it, but those whose gate is being built.
   std::mutex rebuild_mutex_;
-  absl::flat_hash_set<CouponId> armed_;                  // guarded by rebuild_mutex_
-  absl::flat_hash_map<CouponId, Suspicion> suspicions_;  // guarded by rebuild_mutex_
+  absl::flat_hash_set<CouponId> armed_;  // guarded by rebuild_mutex_
+  /// Monotonic: until when claims that a gate had admitted may still be promised.
+  absl::flat_hash_map<CouponId, absl::Duration> promises_until_;  // guarded by rebuild_mutex_
+  absl::flat_hash_map<CouponId, Suspicion> suspicions_;           // guarded by rebuild_mutex_
 
   std::mutex mutex_;
   std::condition_variable wake_;

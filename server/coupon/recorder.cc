@@ -3,10 +3,10 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 #include <variant>
 
-#include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 
@@ -22,8 +22,9 @@ Recorder::~Recorder() { Stop(absl::ZeroDuration()); }
 void Recorder::Stop(absl::Duration drain_timeout) {
   {
     std::lock_guard lock(mutex_);
-    if (!stopping_) stop_by_ = absl::Now() + drain_timeout;
-    stopping_ = true;
+    if (!stop_by_) {
+      stop_by_ = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(drain_timeout);
+    }
   }
   stop_.notify_all();
   if (thread_.joinable()) thread_.join();
@@ -31,29 +32,28 @@ void Recorder::Stop(absl::Duration drain_timeout) {
 
 void Recorder::Run() {
   absl::Duration wait = options_.retry_wait_min;
-  for (;;) {
-    {
-      std::lock_guard lock(mutex_);
-      if (stopping_ && (caught_up_ || absl::Now() >= stop_by_)) return;
-    }
-    const absl::Status status = RecordOneBatch();
-    if (status.ok()) {
+  bool last_look = false;  // the log was seen empty after Stop was called
+  while (!last_look && !TimeIsUp()) {
+    const bool stopping = IsStopping();
+    const absl::StatusOr<bool> recorded = RecordOneBatch();
+    if (recorded.ok()) {
+      last_look = stopping && !*recorded;
       wait = options_.retry_wait_min;
       continue;
     }
     base::Log(base::Level::kWarn, "a batch of claims could not be recorded; it is tried again",
-              {{"error", status}});
+              {{"error", recorded.status()}});
     deps_.source.Rewind();
-    if (!WaitBeforeRetry(wait)) return;
+    WaitBeforeRetry(wait);
     wait = std::min(wait * 2, options_.retry_wait_max);
   }
 }
 
-absl::Status Recorder::RecordOneBatch() {
+/// False: there was nothing to record.
+absl::StatusOr<bool> Recorder::RecordOneBatch() {
   ASSIGN_OR_RETURN(const std::vector<LogRecord> batch,
                    deps_.source.Poll(options_.batch_records_max, options_.poll_timeout));
-  caught_up_ = batch.empty();
-  if (batch.empty()) return absl::OkStatus();
+  if (batch.empty()) return false;
   ASSIGN_OR_RETURN(const std::vector<RecordOutcome> outcomes, deps_.store.Record(batch));
 
   std::vector<Claim> recorded;
@@ -83,13 +83,25 @@ absl::Status Recorder::RecordOneBatch() {
   }
   // The rows are durable, so from here on a failure costs a redelivery and no more.
   RETURN_IF_ERROR(deps_.source.Commit(batch.back().position));
-  return deps_.gate.Recorded(recorded);
+  RETURN_IF_ERROR(deps_.gate.Recorded(recorded));
+  return true;
 }
 
-/// False when the recorder was stopped meanwhile.
-bool Recorder::WaitBeforeRetry(absl::Duration wait) {
+bool Recorder::IsStopping() {
+  std::lock_guard lock(mutex_);
+  return stop_by_.has_value();
+}
+
+bool Recorder::TimeIsUp() {
+  std::lock_guard lock(mutex_);
+  return stop_by_ && std::chrono::steady_clock::now() >= *stop_by_;
+}
+
+/// Ends early when Stop leaves less time.
+void Recorder::WaitBeforeRetry(absl::Duration wait) {
+  const auto until = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(wait);
   std::unique_lock lock(mutex_);
-  return !stop_.wait_for(lock, absl::ToChronoMilliseconds(wait), [this] { return stopping_; });
+  stop_.wait_until(lock, until, [&] { return stop_by_ && *stop_by_ <= until; });
 }
 
 Recorder::Stats Recorder::stats() const {

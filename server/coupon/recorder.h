@@ -1,14 +1,17 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "coupon/claim_log.h"
 #include "coupon/gate.h"
@@ -61,18 +64,18 @@ class Recorder {
 
  private:
   void Run();
-  absl::Status RecordOneBatch();
-  bool WaitBeforeRetry(absl::Duration wait);
+  absl::StatusOr<bool> RecordOneBatch();
+  bool IsStopping();
+  bool TimeIsUp();
+  void WaitBeforeRetry(absl::Duration wait);
 
   const Options options_;
   Deps deps_;
   std::atomic<int64_t> issued_{0}, duplicate_{0}, over_admitted_{0}, stale_{0}, unknown_coupon_{0};
   std::mutex mutex_;
   std::condition_variable stop_;
-  bool stopping_ = false;
-  bool caught_up_ = false;  // only the recorder's thread touches it
-  absl::Time stop_by_ = absl::InfiniteFuture();
-  std::thread thread_;  // last: runs on the members above
+  std::optional<std::chrono::steady_clock::time_point> stop_by_;  // set by Stop
+  std::thread thread_;                                            // last: runs on the members above
 };
 
 }  // namespace ecom::coupon

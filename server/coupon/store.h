@@ -48,8 +48,8 @@ class CouponStore {
   /// record the same batch again.
   virtual absl::StatusOr<std::vector<RecordOutcome>> Record(std::span<const LogRecord> batch) = 0;
 
-  /// Reads the coupons whose gate must be armed at `now`: from `starts_at` to 24 hours past
-  /// `ends_at`. Returns UNAVAILABLE.
+  /// Reads the coupons whose gate must be armed at `now`: from `starts_at` to
+  /// kArmedPastEnd past `ends_at`. Returns UNAVAILABLE.
   virtual absl::StatusOr<std::vector<Coupon>> FindArmable(absl::Time now) = 0;
 };
 
@@ -67,7 +67,8 @@ class GateAuthority {
   /// UNAVAILABLE: ask again.
   virtual absl::StatusOr<Generation> PassedBarrier(CouponId coupon) = 0;
 
-  /// What the gate must hold by the rows alone. Reads every row of the coupon. UNAVAILABLE.
+  /// What the gate must hold by the rows alone: their users, and as many units as are left of the
+  /// total and of what is available, whichever is less. Reads every row of the coupon. UNAVAILABLE.
   virtual absl::StatusOr<GateContents> ReadContents(CouponId coupon) = 0;
 };
 

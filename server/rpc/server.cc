@@ -118,6 +118,7 @@ void Server::Drain(absl::Duration timeout) {
   if (server_ == nullptr) return;
   SetServing(false);
   server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
+  in_flight_.StopPosting();
 }
 
 void Server::Close() {

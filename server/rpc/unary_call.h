@@ -28,12 +28,16 @@ class InFlight {
     Leave();
     return false;
   }
+  /// From now on no further call is posted: the queues are about to end.
+  void StopPosting() { posting_.store(false, std::memory_order_relaxed); }
+  bool posting() const { return posting_.load(std::memory_order_relaxed); }
   void Leave() { calls_.fetch_sub(1, std::memory_order_relaxed); }
   int64_t calls() const { return calls_.load(std::memory_order_relaxed); }
 
  private:
   const int64_t calls_max_;
   std::atomic<int64_t> calls_{0};
+  std::atomic<bool> posting_{true};
 };
 
 /// What a completion queue hands back.
@@ -95,7 +99,7 @@ class UnaryMethod {
     void Proceed(bool ok) override {
       if (finishing_) return method_.Recycle(this, entered_);
       if (!ok) return method_.Drop(this);
-      method_.PostOne();
+      if (method_.in_flight_.posting()) method_.PostOne();
       entered_ = method_.in_flight_.Enter();
       if (!entered_) return Finish(Error::kUnavailable);
       method_.handle_(*this);
@@ -148,8 +152,12 @@ class UnaryMethod {
     Drop(call);
   }
 
-  /// Leaves the call to be used again: it is never matched after the server shut down.
-  void Drop(Call* call) { free_.push_back(call); }
+  /// Leaves the call to be used again, without what it holds of gRPC's.
+  void Drop(Call* call) {
+    call->responder_.reset();
+    call->context_.reset();
+    free_.push_back(call);
+  }
 
   const Post post_;
   const Handle handle_;

@@ -10,6 +10,8 @@ ALLOWED = {
     "coupon": {"base"},
     "product": {"base"},
     "adapters/embedded": {"base", "coupon", "product"},
+    "adapters/redis": {"base", "coupon", "product"},
+    "adapters/mysql": {"base", "coupon", "product"},
     "rpc": {"base", "coupon", "product"},
     "app": {"base", "coupon", "product", "rpc", "adapters/embedded"},
     ".": {"base", "app"},
@@ -21,8 +23,12 @@ DRIVERS = {
     "prometheus/": {"app"},
     "grpcpp/": {"rpc"},
     "spdlog/": {"base"},
+    "hiredis/": {"adapters/redis"},
+    "mysql": {"adapters/mysql"},
 }
-INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
+# The domain speaks of its own values; protos are the wire's.
+PROTO_ROOMS = {"rpc"}
+INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.MULTILINE)
 
 
 def room_of(path: str) -> str:
@@ -39,11 +45,15 @@ def wrongs(root: pathlib.Path):
         if not room:
             yield f"{relative}: its folder is no room; name it in {pathlib.Path(__file__).name}"
             continue
-        for quote, target in INCLUDE.findall(file.read_text(encoding="utf-8")):
+        for target in INCLUDE.findall(file.read_text(encoding="utf-8")):
             for driver, rooms in DRIVERS.items():
                 if target.startswith(driver) and room not in rooms:
                     yield f"{relative}: {target} is for {', '.join(sorted(rooms))} only"
-            if quote == '"' and (root / target).exists():
+            if ".." in target.split("/"):
+                yield f"{relative}: {target} climbs out of its room"
+            if target.endswith(".pb.h") and room not in PROTO_ROOMS:
+                yield f"{relative}: {target} is for {', '.join(sorted(PROTO_ROOMS))} only"
+            if (root / target).exists():
                 wanted = room_of(target)
                 if wanted != room and wanted not in ALLOWED[room]:
                     yield f"{relative}: {room} must not include {target}"

@@ -101,17 +101,28 @@ TEST_F(CouponService, IsUnavailableWhileTheLogIsDown) {
   EXPECT_EQ(status.error_message().find("secret"), std::string::npos);
 }
 
-TEST_F(CouponService, EndsACallAtItsCallersDeadlineAndTakesNothingForOneThatHasExpired) {
-  ASSERT_TRUE(Issue(1, 1).ok());
-  pipeline_.log.Hold();
-  v1::IssueCouponRequest request;
-  request.set_coupon_id(1);
-  request.set_user_id(2);
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
-  EXPECT_EQ(stub_->IssueCoupon(&context, request, &issued_).error_code(),
-            grpc::StatusCode::DEADLINE_EXCEEDED);
-  pipeline_.log.Release();
+TEST_F(CouponService, TakesNothingForACallThatExpiredBeforeTheGate) {
+  ASSERT_TRUE(pipeline_.reconciler.EnsureArmed({1}).ok());
+  pipeline_.backend.clock().Advance(absl::Seconds(2));
+  coupon::Coupon other = OpenCoupon(pipeline_.backend.clock(), 2, 5);
+  pipeline_.backend.PutCoupon(other);
+  pipeline_.store.HoldReads(true);  // coupon 2's definition must be read
+  grpc::Status status;
+  std::thread caller([&] {
+    v1::IssueCouponRequest request;
+    request.set_coupon_id(2);
+    request.set_user_id(2);
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(5));
+    status = stub_->IssueCoupon(&context, request, &issued_);
+  });
+  pipeline_.store.WaitUntilAReadIsHeld();
+  pipeline_.backend.clock().Advance(absl::Minutes(10));
+  pipeline_.store.HoldReads(false);
+  caller.join();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(CodeOf(status, "DEADLINE_EXCEEDED"), "CM504");
+  EXPECT_EQ(pipeline_.log.appends(), 0);
 }
 
 TEST_F(CouponService, FinishesCallsUnderWayBeforeItStops) {

@@ -15,19 +15,32 @@
 
 namespace ecom::tests {
 
-/// Everything behind the coupon ports, of one kind of backend. The contract suites run against
-/// each kind.
-class CouponBackend {
+/// A gate of one kind, with the time that it decides by.
+class GateBackend {
  public:
-  virtual ~CouponBackend() = default;
+  virtual ~GateBackend() = default;
 
   virtual coupon::CouponGate& gate() = 0;
   virtual coupon::GateControl& control() = 0;
+  virtual absl::Time Now() = 0;
+  virtual void PassTime(absl::Duration duration) = 0;
+  /// How far the clock may go on by itself within a test.
+  virtual absl::Duration clock_tolerance() const = 0;
+};
+
+/// Everything behind the coupon ports, of one kind of backend. The contract suites run against
+/// each kind.
+class CouponBackend : public GateBackend {
+ public:
   virtual coupon::ClaimLog& log() = 0;
   virtual coupon::ClaimSource& source() = 0;
   virtual coupon::CouponStore& store() = 0;
   virtual coupon::GateAuthority& authority() = 0;
   virtual FakeClock& clock() = 0;
+
+  absl::Time Now() override { return clock().Now(); }
+  void PassTime(absl::Duration duration) override { clock().Advance(duration); }
+  absl::Duration clock_tolerance() const override { return absl::ZeroDuration(); }
 
   /// Puts a coupon into the store, as a person would by SQL; replaces one with the same id.
   virtual void PutCoupon(const coupon::Coupon& coupon) = 0;
@@ -108,16 +121,19 @@ inline std::unique_ptr<CouponBackend> MakeCouponBackend(const std::string& name)
   return std::make_unique<EmbeddedCouponBackend>(name == "embedded_memory");
 }
 
-/// A coupon that is open at the FakeClock's start.
-inline coupon::Coupon OpenCoupon(FakeClock& clock, int64_t id, int64_t total) {
+/// A coupon that is open at `now`.
+inline coupon::Coupon OpenCoupon(absl::Time now, int64_t id, int64_t total) {
   return {.id = {id},
           .name = "쿠폰",
           .incarnation = "incarnation-" + std::to_string(id),
           .total_quantity = total,
           .available_quantity = total,
-          .starts_at = clock.Now() - absl::Hours(1),
-          .ends_at = clock.Now() + absl::Hours(1),
+          .starts_at = now - absl::Hours(1),
+          .ends_at = now + absl::Hours(1),
           .gate_generation = {0}};
+}
+inline coupon::Coupon OpenCoupon(const FakeClock& clock, int64_t id, int64_t total) {
+  return OpenCoupon(clock.Now(), id, total);
 }
 
 }  // namespace ecom::tests

@@ -112,6 +112,16 @@ class FaultyStore final : public coupon::CouponStore {
     std::lock_guard lock(mutex_);
     fail_reads_ = fail;
   }
+  /// While true, every reading call waits.
+  void HoldReads(bool hold) {
+    std::lock_guard lock(mutex_);
+    hold_reads_ = hold;
+    changed_.notify_all();
+  }
+  void WaitUntilAReadIsHeld() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return held_reads_ > 0; });
+  }
   int reads() {
     std::lock_guard lock(mutex_);
     return reads_;
@@ -150,8 +160,12 @@ class FaultyStore final : public coupon::CouponStore {
 
  private:
   absl::Status Read() {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     ++reads_;
+    ++held_reads_;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return !hold_reads_; });
+    --held_reads_;
     return fail_reads_ ? absl::UnavailableError("failed by the test") : absl::OkStatus();
   }
 
@@ -159,7 +173,10 @@ class FaultyStore final : public coupon::CouponStore {
   std::mutex mutex_;
   int record_failures_ = 0;
   bool after_commit_ = false;
+  std::condition_variable changed_;
   bool fail_reads_ = false;
+  bool hold_reads_ = false;
+  int held_reads_ = 0;
   int reads_ = 0;
 };
 

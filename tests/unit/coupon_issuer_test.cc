@@ -160,17 +160,48 @@ TEST_F(Issuer, RefusesBeforeTheGateWhenTheLogIsKnownToBeDown) {
 // would be untrue after a crash.
 TEST_F(Issuer, AnswersRefusalsOnlyOnceWhatTheyRestOnIsDurable) {
   pipeline_.backend.PutCoupon(OpenCoupon(clock(), 2, 1));
+  ASSERT_TRUE(pipeline_.reconciler.EnsureArmed({1}).ok());
   pipeline_.log.Hold();
   auto winner = pipeline_.Begin(2, 1, "k");
   pipeline_.log.WaitUntilOneIsHeld();
   auto twin = pipeline_.Begin(2, 1, "other");
   auto late = pipeline_.Begin(2, 2);
-  EXPECT_EQ(twin.wait_for(std::chrono::milliseconds(1)), std::future_status::timeout);
-  EXPECT_EQ(late.wait_for(std::chrono::milliseconds(1)), std::future_status::timeout);
+  // Once this one has its unit, the gate has decided on those before it too.
+  auto last = pipeline_.Begin(1, 3);
+  ASSERT_TRUE(Eventually([&] { return (*pipeline_.backend.control().Inspect({1}))->stock == 2; }));
+  EXPECT_EQ(twin.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  EXPECT_EQ(late.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
   pipeline_.log.Release();
   EXPECT_EQ(winner.get()->outcome, IssueOutcome::kQueued);
   EXPECT_EQ(twin.get()->outcome, IssueOutcome::kDuplicate);
   EXPECT_EQ(late.get()->outcome, IssueOutcome::kSoldOut);
+  EXPECT_EQ(last.get()->outcome, IssueOutcome::kQueued);
+}
+
+TEST_F(Issuer, AppendsAFailedClaimAgainBeforeItRefusesAnybodyOnItsAccount) {
+  pipeline_.backend.PutCoupon(OpenCoupon(clock(), 2, 1));
+  pipeline_.log.LoseAppends(true);
+  EXPECT_TRUE(absl::IsUnavailable(pipeline_.Issue(2, 1, "k").status()));
+  EXPECT_TRUE(absl::IsUnavailable(pipeline_.Issue(2, 2).status())) << "sold out is not sure yet";
+  EXPECT_TRUE(absl::IsUnavailable(pipeline_.Issue(2, 1, "other").status()));
+  EXPECT_TRUE(absl::IsUnavailable(pipeline_.Find(2, 1).status()));
+  pipeline_.log.LoseAppends(false);
+  EXPECT_EQ(OutcomeOf(2, 2), IssueOutcome::kSoldOut);
+  ASSERT_TRUE(pipeline_.Drain());
+  EXPECT_EQ(pipeline_.backend.CountIssues({2}), 1);
+}
+
+TEST_F(Issuer, AnswersAHolderBeforeTheStartToo) {
+  const auto first = pipeline_.Issue(1, 1, "k");
+  ASSERT_TRUE(pipeline_.Drain());
+  coupon::Coupon moved = *(*pipeline_.store.FindCoupons(std::vector{coupon::CouponId{1}}))[0];
+  moved.starts_at = clock().Now() + absl::Hours(1);
+  moved.ends_at = clock().Now() + absl::Hours(2);
+  pipeline_.backend.PutCoupon(moved);
+  pipeline_.directory.Put(moved);
+  EXPECT_EQ(pipeline_.Issue(1, 1, "k")->request, first->request);
+  EXPECT_EQ(OutcomeOf(1, 1), IssueOutcome::kDuplicate);
+  EXPECT_EQ(OutcomeOf(1, 2), IssueOutcome::kNotOpen);
 }
 
 TEST_F(Issuer, SaysUnknownWhenTheAcknowledgementComesTooLate) {

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
 #include <vector>
 
 #include "support/coupon_pipeline.h"
@@ -158,6 +160,77 @@ TEST_F(Reconciler, NobodyIsOverIssuedOrFalselyPromisedWhenAnAppendOutlivesARebui
   EXPECT_EQ(pipeline_.backend.CountRejections({1}), 0);
   EXPECT_EQ(pipeline_.recorder->stats().stale, 1);
   EXPECT_EQ(pipeline_.Issue(1, 1, "k")->outcome, IssueOutcome::kSoldOut);
+}
+
+/// Refuses to advance a generation until it is told otherwise.
+class FaultyAuthority final : public coupon::GateAuthority {
+ public:
+  explicit FaultyAuthority(coupon::GateAuthority& authority) : authority_(authority) {}
+  std::atomic<bool> failing = true;
+
+  absl::StatusOr<coupon::Coupon> AdvanceGeneration(coupon::CouponId id) override {
+    if (failing) return absl::UnavailableError("failed by the test");
+    return authority_.AdvanceGeneration(id);
+  }
+  absl::StatusOr<coupon::Generation> PassedBarrier(coupon::CouponId id) override {
+    return authority_.PassedBarrier(id);
+  }
+  absl::StatusOr<coupon::GateContents> ReadContents(coupon::CouponId id) override {
+    return authority_.ReadContents(id);
+  }
+
+ private:
+  coupon::GateAuthority& authority_;
+};
+
+// What was admitted before the gate closed, and is acknowledged within ack_deadline, was promised:
+// so the barrier must come behind it, even when a first try of the rebuild failed meanwhile.
+TEST_F(Reconciler, PutsItsBarrierBehindAllThatMayStillBePromised) {
+  FaultyAuthority authority(pipeline_.backend.authority());
+  FaultyLog other_log(pipeline_.backend.log());
+  coupon::Reconciler other(
+      {.ack_deadline = absl::Milliseconds(500)},
+      {pipeline_.store, authority, pipeline_.backend.control(), other_log,
+       pipeline_.backend.source(), pipeline_.directory, pipeline_.backend.clock()});
+  Reconcile();
+  pipeline_.log.Hold();
+  auto claim = pipeline_.Begin(1, 1);
+  pipeline_.log.WaitUntilOneIsHeld();
+  other.RequestRebuild({1});
+  EXPECT_FALSE(other.Reconcile().ok());
+  EXPECT_FALSE(State().open);
+  authority.failing = false;
+  std::thread rebuild([&] { EXPECT_TRUE(other.EnsureArmed({1}).ok()); });
+  pipeline_.log.Release();
+  EXPECT_EQ(claim.get()->outcome, IssueOutcome::kQueued);
+  rebuild.join();
+  ASSERT_TRUE(pipeline_.Drain());
+  EXPECT_EQ(pipeline_.backend.CountIssues({1}), 1);
+  EXPECT_EQ(State().participants, 1);
+}
+
+TEST_F(Reconciler, TakesUnitsBackThatAPersonTookFromTheStore) {
+  Reconcile();
+  coupon::Coupon stopped = *(*pipeline_.store.FindCoupons(std::vector{coupon::CouponId{1}}))[0];
+  stopped.available_quantity = 0;
+  pipeline_.backend.PutCoupon(stopped);
+  Reconcile();
+  EXPECT_EQ(pipeline_.Issue(1, 1)->outcome, IssueOutcome::kSoldOut);
+  for (int pass = 0; pass < 5; ++pass) Reconcile();
+  EXPECT_EQ(pipeline_.reconciler.stats().rebuilds, 2);
+}
+
+TEST_F(Reconciler, RepairsTheSameDriftASecondTime) {
+  for (int time = 1; time <= 2; ++time) {
+    Reconcile();
+    coupon::Coupon coupon = OpenCoupon(pipeline_.backend.clock(), 1, 10);
+    coupon.gate_generation = State().generation;
+    ASSERT_TRUE(
+        pipeline_.backend.control().Arm(coupon, {.stock = 8, .participants = {{100}, {101}}}).ok());
+    Reconcile();
+    Reconcile();
+    EXPECT_EQ(State().stock, 10) << time;
+  }
 }
 
 TEST_F(Reconciler, GivesUpARebuildWhenTheRecorderDoesNotComeToTheBarrier) {

@@ -134,6 +134,37 @@ TEST_F(EmbeddedDatabase, StartsOverAfterACrashWhileTheFileWasMade) {
   EXPECT_TRUE(Database::Create({.path = path_}).ok());
 }
 
+TEST_F(EmbeddedDatabase, DoesNotReplayTheLogOfAFileThatAPersonRemoved) {
+  {
+    auto database = *Database::Create({.path = path_});
+    ASSERT_TRUE(Insert(*database, 1).ok());
+    std::filesystem::copy_file(path_ + "-wal", path_ + "-kept");
+  }
+  std::filesystem::remove(path_);
+  std::filesystem::rename(path_ + "-kept", path_ + "-wal");
+  auto database = Database::Create({.path = path_});
+  ASSERT_TRUE(database.ok()) << database.status();
+  EXPECT_EQ(Count(**database), 0);
+}
+
+TEST_F(EmbeddedDatabase, IsUnavailableToAllOfAGroupWhenTheDiskIsFullAndGoesOnAfterwards) {
+  auto database = *Database::Create({.path = path_});
+  auto set_page_limit = [&](const char* sql) {
+    // No transaction may be open for the pragma, but the limit is the connection's own.
+    return database->Write([sql](Connection& connection) { return connection.Execute(sql); });
+  };
+  ASSERT_TRUE(set_page_limit("PRAGMA max_page_count = 1").ok());
+  const std::string large(1 << 20, 'x');
+  const absl::Status full = database->Write([&](Connection& connection) -> absl::Status {
+    auto insert = connection.Prepare("INSERT INTO coupon_rejections VALUES (1, 1, ?, '', 0)");
+    if (!insert.ok()) return insert.status();
+    return insert->Bind(large).Run();
+  });
+  EXPECT_TRUE(absl::IsUnavailable(full)) << full;
+  ASSERT_TRUE(set_page_limit("PRAGMA max_page_count = 1000000").ok());
+  EXPECT_TRUE(Insert(*database, 1).ok());
+}
+
 TEST_F(EmbeddedDatabase, ReportsACorruptFileOnceAndRefusesFromThenOn) {
   std::atomic<int> failures = 0;
   auto database =

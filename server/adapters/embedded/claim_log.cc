@@ -3,7 +3,6 @@
 #include <chrono>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -13,18 +12,6 @@ namespace ecom::adapters::embedded {
 using coupon::AdmittedClaim;
 using coupon::LogPosition;
 using coupon::LogRecord;
-
-absl::Status EmbeddedClaimLog::Append(std::span<const AdmittedClaim> claims) {
-#ifdef ECOM_BREAK_ANSWER_BEFORE_COMMIT
-  // The broken build that tests must catch: it answers while the commit is still to come.
-  std::thread([this, late = std::vector<AdmittedClaim>(claims.begin(), claims.end())] {
-    Insert(late).IgnoreError();
-  }).detach();
-  return absl::OkStatus();
-#else
-  return Insert(claims);
-#endif
-}
 
 absl::Status EmbeddedClaimLog::Insert(std::span<const AdmittedClaim> claims) {
   const absl::Status durable = database_.Write([claims](Connection& connection) -> absl::Status {
@@ -103,11 +90,11 @@ absl::StatusOr<std::vector<LogRecord>> EmbeddedClaimLog::ReadNext(int records_ma
         record.record = coupon::Barrier{.coupon = coupon, .generation = generation};
         continue;
       }
+      // A record that is none of ours: with no incarnation, the store keeps it as a rejection.
       const std::optional<coupon::RequestId> request = coupon::RequestId::Parse(select.Text(3));
-      if (!request) return absl::DataLossError("a claim in the log has a malformed request id");
       record.record = AdmittedClaim{.holder = {.coupon = coupon, .user = {select.Int(2)}},
-                                    .request = *request,
-                                    .incarnation = std::string(select.Text(4)),
+                                    .request = request.value_or(coupon::RequestId()),
+                                    .incarnation = request ? std::string(select.Text(4)) : "",
                                     .generation = generation,
                                     .claimed_at = select.Time(6)};
     }

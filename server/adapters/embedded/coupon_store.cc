@@ -1,5 +1,6 @@
 #include "adapters/embedded/coupon_store.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,9 +21,6 @@ using coupon::Generation;
 using coupon::Issue;
 using coupon::LogRecord;
 using coupon::RecordOutcome;
-
-/// How long past its end a coupon's gate stays armed: CouponStore::FindArmable.
-constexpr absl::Duration kArmedPastEnd = absl::Hours(24);
 
 #define ECOM_SELECT_COUPON                                                           \
   "SELECT id, name, incarnation, total_quantity, available_quantity, starts_at_us, " \
@@ -55,7 +53,7 @@ absl::StatusOr<std::optional<Issue>> FindIssue(Connection& connection,
     ASSIGN_OR_RETURN(const bool found, select.Bind(holder.coupon.value, holder.user.value).Step());
     if (!found) return std::nullopt;
     const std::optional<coupon::RequestId> request = coupon::RequestId::Parse(select.Text(0));
-    if (!request) return absl::DataLossError("an issue has a malformed request id");
+    if (!request) return absl::InternalError("a row has a request id that is none of ours");
     Issue issue{.request = *request, .state = state, .issued_at = {}};
     if (state == coupon::IssueState::kIssued) issue.issued_at = select.Time(1);
     return issue;
@@ -228,7 +226,7 @@ absl::StatusOr<std::vector<Coupon>> EmbeddedCouponStore::FindArmable(absl::Time 
     ASSIGN_OR_RETURN(Statement select,
                      connection.Prepare(ECOM_SELECT_COUPON
                                         "WHERE starts_at_us <= ? AND ends_at_us > ? ORDER BY id"));
-    select.Bind(now, now - kArmedPastEnd);
+    select.Bind(now, now - coupon::kArmedPastEnd);
     for (;;) {
       ASSIGN_OR_RETURN(const bool more, select.Step());
       if (!more) return absl::OkStatus();
@@ -276,9 +274,12 @@ absl::StatusOr<coupon::GateContents> EmbeddedCouponStore::ReadContents(CouponId 
       contents.participants.push_back({select.Int(0)});
     }
     ASSIGN_OR_RETURN(const std::optional<Coupon> coupon, FindCoupon(connection, id));
-    const int64_t total = coupon ? coupon->total_quantity : 0;
-    contents.stock =
-        std::max<int64_t>(0, total - static_cast<int64_t>(contents.participants.size()));
+    const int64_t rows = static_cast<int64_t>(contents.participants.size());
+    // A person may have taken units away, or lowered the total below what is issued.
+    if (coupon) {
+      contents.stock = std::clamp<int64_t>(coupon->total_quantity - rows, 0,
+                                           std::max<int64_t>(0, coupon->available_quantity));
+    }
     return absl::OkStatus();
   }));
   return contents;

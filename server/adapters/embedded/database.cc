@@ -12,13 +12,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "adapters/embedded/schema.h"
 #include "base/status_macros.h"
 
 namespace ecom::adapters::embedded {
 namespace {
 
-constexpr int kReaders = 2;           // as many as the machine that we tune for has cores
+constexpr int kReaders = 2;  // as many as the machine that we tune for has cores
+constexpr absl::Duration kLockPollInterval = absl::Milliseconds(20);
 constexpr int kBusyTimeoutMs = 2000;  // for a person's sqlite3 shell that writes meanwhile
 
 // https://www.sqlite.org/fileformat.html, "The Database Header".
@@ -58,6 +60,8 @@ absl::StatusOr<bool> CheckHeader(const std::string& path) {
 absl::Status MakeFile(const std::string& path) {
   const std::string aside = path + ".new";
   for (const char* suffix : {"", "-journal"}) std::remove(absl::StrCat(aside, suffix).c_str());
+  // Of a file that a person has removed: it would be replayed into the new one.
+  for (const char* suffix : {"-wal", "-shm"}) std::remove(absl::StrCat(path, suffix).c_str());
   {
     auto connection = Connection::Open(aside, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     if (!connection.ok()) return connection.status();
@@ -75,13 +79,19 @@ absl::Status MakeFile(const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<int> LockAgainstOthers(const std::string& path) {
+/// Waits up to `timeout` for a process that is still dying.
+absl::StatusOr<int> LockAgainstOthers(const std::string& path, absl::Duration timeout) {
   const std::string lock_path = path + ".lock";
   const int descriptor = open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (descriptor < 0) {
     return absl::FailedPreconditionError(absl::StrCat(lock_path, ": ", strerror(errno)));
   }
-  if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+  const absl::Time give_up = absl::Now() + timeout;
+  while (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+    if (absl::Now() < give_up) {
+      absl::SleepFor(kLockPollInterval);
+      continue;
+    }
     close(descriptor);
     return absl::FailedPreconditionError(
         absl::StrCat(path, " is in use by another server; give this one another DATA_DIR"));
@@ -137,9 +147,10 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Create(Options options) {
         new Database(std::move(options), *std::move(writer), {}, /*lock_file=*/-1));
   }
 
-  ASSIGN_OR_RETURN(const bool exists, CheckHeader(options.path));
-  ASSIGN_OR_RETURN(const int lock_file, LockAgainstOthers(options.path));
+  RETURN_IF_ERROR(CheckHeader(options.path).status());  // a file that is not ours gets no lock file
+  ASSIGN_OR_RETURN(const int lock_file, LockAgainstOthers(options.path, options.lock_timeout));
   auto opened = [&]() -> absl::StatusOr<std::unique_ptr<Database>> {
+    ASSIGN_OR_RETURN(const bool exists, CheckHeader(options.path));
     if (!exists) RETURN_IF_ERROR(MakeFile(options.path));
     ASSIGN_OR_RETURN(auto writer, OpenConnection(options.path, SQLITE_OPEN_READWRITE));
     std::vector<std::unique_ptr<Connection>> readers;
@@ -233,7 +244,7 @@ absl::Status Database::RunInOneTransaction(std::vector<Job*>& jobs,
 absl::Status Database::RunInSavepoint(Job& job, absl::Status& outcome) {
   RETURN_IF_ERROR(writer_->Run("SAVEPOINT job"));
   outcome = job.Run(*writer_);
-  if (absl::IsDataLoss(outcome)) return outcome;
+  if (absl::IsDataLoss(outcome) || !writer_->InTransaction()) return outcome;
   if (!outcome.ok()) RETURN_IF_ERROR(writer_->Run("ROLLBACK TO job"));
   return writer_->Run("RELEASE job");
 }

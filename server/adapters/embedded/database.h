@@ -11,6 +11,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "adapters/embedded/sqlite.h"
 #include "base/batcher.h"
 
@@ -28,6 +29,9 @@ class Database {
   struct Options {
     /// The file, or ":memory:" for one that ends with this object.
     std::string path;
+    /// How long to wait for another process to let go of the file: one that was killed may take a
+    /// moment to be gone.
+    absl::Duration lock_timeout = absl::ZeroDuration();
     /// Writes that wait for the group commit; more are refused.
     size_t writes_waiting_max = 1024;
     /// Called once, from any thread, when the file failed in a way after which nothing may be

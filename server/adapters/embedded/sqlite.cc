@@ -107,6 +107,8 @@ absl::Status Connection::Execute(const std::string& sql) {
   return SqliteStatus(sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr), sql);
 }
 
+bool Connection::InTransaction() const { return sqlite3_get_autocommit(handle_) == 0; }
+
 int64_t Connection::Changes() const { return sqlite3_changes64(handle_); }
 
 }  // namespace ecom::adapters::embedded

@@ -86,6 +86,9 @@ class Connection {
   /// Runs one or more statements that answer no rows. Not cached.
   absl::Status Execute(const std::string& sql);
 
+  /// False once an error has rolled the transaction back by itself, as a full disk does.
+  bool InTransaction() const;
+
   /// Rows that the last statement inserted, updated or deleted.
   int64_t Changes() const;
 

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "adapters/mysql/connection_pool.h"
+#include "base/clock.h"
+#include "coupon/store.h"
+
+namespace ecom::adapters::mysql {
+
+/// Coupons, issues and rejections in the database. Several servers may record at once: each batch
+/// holds its coupons' rows, which all take in the order of their ids.
+class MysqlCouponStore final : public coupon::CouponStore, public coupon::GateAuthority {
+ public:
+  /// `pool` and `clock`, which tells when a coupon was issued, must outlive the store.
+  MysqlCouponStore(ConnectionPool& pool, const base::Clock& clock) : pool_(pool), clock_(clock) {}
+
+  absl::StatusOr<std::vector<std::optional<coupon::Coupon>>> FindCoupons(
+      std::span<const coupon::CouponId> ids) override;
+  absl::StatusOr<std::vector<std::optional<coupon::Issue>>> FindIssues(
+      std::span<const coupon::Holder> holders) override;
+  absl::StatusOr<std::vector<coupon::RecordOutcome>> Record(
+      std::span<const coupon::LogRecord> batch) override;
+  absl::StatusOr<std::vector<coupon::Coupon>> FindArmable(absl::Time now) override;
+
+  absl::StatusOr<coupon::Coupon> AdvanceGeneration(coupon::CouponId coupon) override;
+  absl::StatusOr<coupon::Generation> PassedBarrier(coupon::CouponId coupon) override;
+  absl::StatusOr<coupon::GateContents> ReadContents(coupon::CouponId coupon) override;
+
+ private:
+  ConnectionPool& pool_;
+  const base::Clock& clock_;
+};
+
+}  // namespace ecom::adapters::mysql

@@ -1,0 +1,150 @@
+#include "adapters/mysql/product_store.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "adapters/mysql/placeholders.h"
+#include "base/status_macros.h"
+
+namespace ecom::adapters::mysql {
+namespace {
+
+using product::ListQuery;
+using product::Product;
+using product::ProductId;
+using product::Sort;
+using product::ViewDelta;
+
+#define ECOM_SELECT_PRODUCT                                                           \
+  "SELECT id, category_id, name, CAST(price * 100 AS SIGNED) AS price_minor, "        \
+  "stock_quantity, is_active, view_count, created_at, updated_at FROM products WHERE "
+
+Product ReadProduct(const Statement& row) {
+  return {.id = {row.Int(0)},
+          .category = {row.Int(1)},
+          .name = std::string(row.Text(2)),
+          .price_minor = row.Int(3),
+          .stock_quantity = row.Int(4),
+          .is_active = row.Int(5) != 0,
+          .view_count = row.Int(6),
+          .created_at = row.Time(7),
+          .updated_at = row.Time(8)};
+}
+
+void BindFilters(Statement& select, const ListQuery& query) {
+  if (query.category) select.Bind(query.category->value);
+  if (query.is_active) select.Bind(*query.is_active);
+}
+
+void BindKey(Statement& select, Sort sort, int64_t key) {
+  switch (sort) {
+    case Sort::kPrice: select.Bind(Hundredths{key}); return;
+    case Sort::kViews: select.Bind(key); return;
+    case Sort::kNewest: select.Bind(absl::FromUnixMicros(key)); return;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::optional<Product>>> MysqlProductStore::FindProducts(
+    std::span<const ProductId> ids) {
+  std::vector<std::optional<Product>> products;
+  if (ids.empty()) return products;
+  ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
+  absl::flat_hash_map<ProductId, Product> found;
+  for (size_t begin = 0; begin < ids.size(); begin += kValuesInStatement) {
+    const std::span chunk = ids.subspan(begin, std::min(kValuesInStatement, ids.size() - begin));
+    const size_t size = PaddedSize(chunk.size());
+    ASSIGN_OR_RETURN(Statement select,
+                     connection->Prepare(absl::StrCat(ECOM_SELECT_PRODUCT "id IN (",
+                                                      Repeated("?", size), ")")));
+    for (size_t i = 0; i < size; ++i) select.Bind(chunk[std::min(i, chunk.size() - 1)].value);
+    for (;;) {
+      ASSIGN_OR_RETURN(const bool more, select.Step());
+      if (!more) break;
+      Product product = ReadProduct(select);
+      found.emplace(product.id, std::move(product));
+    }
+  }
+  products.reserve(ids.size());
+  for (const ProductId id : ids) {
+    const auto position = found.find(id);
+    products.push_back(position != found.end() ? std::optional(position->second) : std::nullopt);
+  }
+  return products;
+}
+
+// A page behind a product is the rest of those with its sort key, then those further on: each an
+// exact range of an index, of which at most a page is read, and at most two pages are sorted.
+std::string MysqlProductStore::ListStatement(const ListQuery& query) {
+  static constexpr std::array<const char*, 3> kKeys = {"price", "view_count", "created_at"};
+  static constexpr std::array<const char*, 3> kResultKeys = {"price_minor", "view_count",
+                                                             "created_at"};
+  const std::string key = kKeys[static_cast<size_t>(query.sort)];
+  const bool ascending = query.sort == Sort::kPrice;
+  const std::string select =
+      absl::StrCat(ECOM_SELECT_PRODUCT, query.category ? "category_id = ? AND " : "",
+                   query.is_active ? "is_active = ? AND " : "");
+  const auto order = [&](const std::string& by) {
+    return absl::StrCat(" ORDER BY ", by, ascending ? "" : " DESC", ", id LIMIT ?");
+  };
+  if (!query.after) return absl::StrCat(select, "TRUE", order(key));
+  return absl::StrCat("(", select, key, " = ? AND id > ? ORDER BY id LIMIT ?) UNION ALL (", select,
+                      key, ascending ? " > ?" : " < ?", order(key), ")",
+                      order(kResultKeys[static_cast<size_t>(query.sort)]));
+}
+
+absl::StatusOr<std::vector<Product>> MysqlProductStore::ListProducts(const ListQuery& query) {
+  ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
+  ASSIGN_OR_RETURN(Statement select, connection->Prepare(ListStatement(query)));
+  BindFilters(select, query);
+  if (query.after) {
+    BindKey(select, query.sort, query.after->sort_key);
+    select.Bind(query.after->id.value, query.limit);
+    BindFilters(select, query);
+    BindKey(select, query.sort, query.after->sort_key);
+    select.Bind(query.limit);
+  }
+  select.Bind(query.limit);
+  std::vector<Product> products;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool more, select.Step());
+    if (!more) return products;
+    products.push_back(ReadProduct(select));
+  }
+}
+
+absl::StatusOr<std::vector<int64_t>> MysqlProductStore::AddViews(
+    std::span<const ViewDelta> deltas) {
+  std::vector<int64_t> counts;
+  if (deltas.empty()) return counts;
+  absl::btree_map<ProductId, int64_t> views;  // in the order in which rows are locked
+  for (const ViewDelta& delta : deltas) views[delta.id] += delta.views;
+
+  ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*connection));
+  ASSIGN_OR_RETURN(Statement update, connection->Prepare("UPDATE products SET view_count = "
+                                                         "view_count + ? WHERE id = ?"));
+  ASSIGN_OR_RETURN(Statement select,
+                   connection->Prepare("SELECT view_count FROM products WHERE id = ?"));
+  absl::flat_hash_map<ProductId, int64_t> before;
+  for (const auto& [id, added] : views) {
+    update.Reset();
+    RETURN_IF_ERROR(update.Bind(added, id.value).Run().status());
+    select.Reset();
+    ASSIGN_OR_RETURN(const bool found, select.Bind(id.value).Step());
+    if (found) before[id] = select.Int(0) - added;
+  }
+  RETURN_IF_ERROR(transaction.Commit());
+  for (const ViewDelta& delta : deltas) {
+    const auto position = before.find(delta.id);
+    counts.push_back(position == before.end() ? 0 : position->second += delta.views);
+  }
+  return counts;
+}
+
+}  // namespace ecom::adapters::mysql

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "adapters/mysql/connection_pool.h"
+#include "product/store.h"
+
+namespace ecom::adapters::mysql {
+
+/// Products in the database.
+class MysqlProductStore final : public product::ProductStore {
+ public:
+  /// `pool` must outlive the store.
+  explicit MysqlProductStore(ConnectionPool& pool) : pool_(pool) {}
+
+  absl::StatusOr<std::vector<std::optional<product::Product>>> FindProducts(
+      std::span<const product::ProductId> ids) override;
+  absl::StatusOr<std::vector<product::Product>> ListProducts(
+      const product::ListQuery& query) override;
+  absl::StatusOr<std::vector<int64_t>> AddViews(
+      std::span<const product::ViewDelta> deltas) override;
+
+  /// The statement that ListProducts runs for `query`, so that a test can look at its plan.
+  static std::string ListStatement(const product::ListQuery& query);
+
+ private:
+  ConnectionPool& pool_;
+};
+
+}  // namespace ecom::adapters::mysql

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "adapters/redis/connection.h"
+#include "coupon/gate.h"
+
+namespace ecom::adapters::redis {
+
+/// The gate in a Redis (6.2 or later), for servers that share it. A batch is one script call.
+///
+/// Four keys hold a coupon: `coupon:issue:async:<what>:<id>` with stock (a string), participants (a
+/// set), reservations (a hash from user to "request:microseconds") and meta (a hash). They expire
+/// 24 h after the campaign's end. Each Admit checks that stock and participants make up the total
+/// and that there are as many reservations as meta says; a gate that somebody flushed, cut or
+/// changed by hand answers FAILED_PRECONDITION. Redis' own clock decides whether the window, as it
+/// was when the gate was armed, is open, and dates the reservations.
+///
+/// Redis must run with `noeviction`: one that evicts forgets who holds a coupon. Thread-safe; the
+/// request path and the reconciler's side have a connection each, made anew after a failure.
+class RedisCouponGate final : public coupon::CouponGate, public coupon::GateControl {
+ public:
+  struct Options {
+    /// As ParseUrl takes it.
+    std::string url;
+    absl::Duration connect_timeout = absl::Milliseconds(500);
+    /// For one round trip. Short against the time within which a claim must be answered.
+    absl::Duration command_timeout = absl::Milliseconds(500);
+    /// Reservations of one coupon: claims that are accepted and not yet rows. Beyond, claims are
+    /// refused as kBusy, so that the log stays short enough to be read again.
+    int64_t reservations_max = 100000;
+    /// Puts the id in braces, so that Redis Cluster keeps one coupon's keys together.
+    bool cluster = false;
+  };
+
+  /// Does not connect: that happens at the first call. INVALID_ARGUMENT: no such URL.
+  static absl::StatusOr<std::unique_ptr<RedisCouponGate>> Create(Options options);
+
+  /// As the port says; up to 512 Ki claims (Redis takes 1 Mi arguments), else INVALID_ARGUMENT. A
+  /// connection that is lost after sending counts as unknown, too.
+  absl::StatusOr<std::vector<coupon::Admission>> Admit(
+      const coupon::Coupon& coupon, std::span<const coupon::Claim> claims) override;
+  absl::StatusOr<std::vector<std::optional<coupon::RequestId>>> FindReservations(
+      std::span<const coupon::Holder> holders) override;
+  absl::Status Recorded(std::span<const coupon::Claim> claims) override;
+  bool Durable() const override { return true; }
+
+  /// As the port says, in two round trips and one more for each 10,000 participants. A call that
+  /// comes late must not undo what others did, so a gate that is open at this generation stays as
+  /// it is, and FAILED_PRECONDITION is returned when the gate was closed at this generation or has
+  /// been at a later one (advance the generation), when `contents` do not make up the total, and
+  /// when the campaign ended more than 24 h ago.
+  absl::Status Arm(const coupon::Coupon& coupon, coupon::GateContents contents) override;
+  absl::StatusOr<bool> Close(coupon::CouponId coupon) override;
+  absl::Status Disarm(coupon::CouponId coupon) override;
+  /// As the port says. `open` is false also when Admit would not find the gate whole; a number that
+  /// cannot be read is -1.
+  absl::StatusOr<std::optional<coupon::GateState>> Inspect(coupon::CouponId coupon) override;
+  /// As the port says, in one round trip for each 1,000 reservations that are read.
+  absl::StatusOr<std::vector<coupon::Reservation>> FindReservationsBefore(
+      coupon::CouponId coupon, absl::Time before, int reservations_max) override;
+
+ private:
+  RedisCouponGate(Options options, const Address& address);
+
+  std::string Key(const char* what, coupon::CouponId coupon) const;
+  /// stock, participants, reservations, meta: as the scripts take them.
+  std::vector<std::string> Keys(coupon::CouponId coupon) const;
+  absl::StatusOr<Reply> Control(const ScriptCall& call);
+
+  const Options options_;
+  Connection requests_;
+  Connection control_;
+};
+
+}  // namespace ecom::adapters::redis
