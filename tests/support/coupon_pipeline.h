@@ -38,6 +38,7 @@ class CouponPipeline {
  public:
   struct Options {
     absl::Duration ack_deadline = absl::Seconds(2);
+    int record_batch_max = 1000;
   };
 
   CouponPipeline() : CouponPipeline(Options{}) {}
@@ -48,7 +49,8 @@ class CouponPipeline {
         directory({}, store, backend.clock()),
         writer({}, log),
         recorder(std::make_unique<coupon::Recorder>(
-            coupon::Recorder::Options{.poll_timeout = absl::Milliseconds(5),
+            coupon::Recorder::Options{.batch_records_max = options.record_batch_max,
+                                      .poll_timeout = absl::Milliseconds(5),
                                       .retry_wait_min = absl::Milliseconds(1),
                                       .retry_wait_max = absl::Milliseconds(2)},
             coupon::Recorder::Deps{

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -201,6 +202,12 @@ TEST_F(Reconciler, PutsItsBarrierBehindAllThatMayStillBePromised) {
   EXPECT_FALSE(State().open);
   authority.failing = false;
   std::thread rebuild([&] { EXPECT_TRUE(other.EnsureArmed({1}).ok()); });
+  // A rebuild that does not wait has its barrier in the log, or the gate open, within this.
+  const auto look_until = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
+  while (std::chrono::steady_clock::now() < look_until && !HasFailure()) {
+    EXPECT_EQ(*pipeline_.backend.source().Lag(), 0);
+    EXPECT_FALSE(State().open);
+  }
   pipeline_.log.Release();
   EXPECT_EQ(claim.get()->outcome, IssueOutcome::kQueued);
   rebuild.join();

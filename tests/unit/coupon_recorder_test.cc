@@ -45,11 +45,16 @@ TEST_F(Recorder, CountsDuplicatesWhenTheAnswerToTheCommitWasLost) {
   EXPECT_EQ(pipeline_.recorder->stats().duplicate, 1);
 }
 
-TEST_F(Recorder, RecordsWhatIsInTheLogBeforeItStops) {
-  for (int64_t user = 1; user <= 10; ++user) ASSERT_TRUE(pipeline_.Issue(1, user).ok());
-  pipeline_.recorder->Stop(absl::Seconds(20));
-  EXPECT_EQ(pipeline_.backend.CountIssues({1}), 10);
-  EXPECT_EQ(*pipeline_.backend.source().Lag(), 0);
+TEST(RecorderOfSmallBatches, RecordsAllThatIsInTheLogBeforeItStops) {
+  CouponPipeline pipeline({.record_batch_max = 2});
+  pipeline.backend.PutCoupon(OpenCoupon(pipeline.backend.clock(), 1, 10));
+  ASSERT_TRUE(pipeline.reconciler.EnsureArmed({1}).ok());
+  pipeline.store.FailRecords(1000000, /*after_commit=*/false);
+  for (int64_t user = 1; user <= 10; ++user) ASSERT_TRUE(pipeline.Issue(1, user).ok());
+  pipeline.store.FailRecords(1, /*after_commit=*/false);
+  pipeline.recorder->Stop(absl::Seconds(20));
+  EXPECT_EQ(pipeline.backend.CountIssues({1}), 10);
+  EXPECT_EQ(*pipeline.backend.source().Lag(), 0);
 }
 
 TEST_F(Recorder, LeavesInTheLogWhatItCouldNotRecordInTime) {
