@@ -34,6 +34,11 @@ RSS_LOADED_MIB_MAX = 150
 METHODS = ["health", "get-product", "issue-coupon"]
 
 
+def as_typed(command):
+    """A command as a person types it in the checkout, wherever that is."""
+    return shlex.join(command).replace(f"{ROOT}/", "")
+
+
 def load(client, target, method, round_number, options):
     command = [str(client), f"--target={target}", f"--method={method}", f"--callers={options.callers}",
                f"--connections={options.connections}", f"--threads={options.threads}",
@@ -83,7 +88,7 @@ def embedded(options):
                     with harness.Sampler({"server": process.pid}) as sampler:
                         command, report = load(client, grpc, method, number, options)
                     rounds[method].append({**report, "server": sampler.usage["server"]})
-                    commands.append(shlex.join(command))
+                    commands.append(as_typed(command))
             accepted = sum(r["outcomes"]["accepted"]["total"] for r in rounds["issue-coupon"])
             rows = harness.check_rows(folder, accepted)
             process.stop()
@@ -179,7 +184,7 @@ def scenarios(options):
     result = {**around, "benchmark": "scenarios", "command": shlex.join(["bench/run.py", *sys.argv[1:]]),
               "generator": f"{options.generator}, on the same machine", "stock": options.stock, "accepted": accepted,
               "rows": rows, "ready_after_seconds": round(ready_after, 2), "usage": usage,
-              "commands": {name: shlex.join(command) for name, command in commands.items()}, "summaries": summaries,
+              "commands": {name: as_typed(command) for name, command in commands.items()}, "summaries": summaries,
               "failed_thresholds": failed}
     path = harness.store("scenarios", result)
     print(harness.shown(around))

@@ -186,7 +186,7 @@ func TestFrozenServerIsAnsweredByTheDeadlineAndTheSameKeySettlesIt(t *testing.T)
 	if !stack.Until(answerWithin, issued) {
 		t.Error("no row")
 	}
-	if rows := queryNumber(t, s.DataDir, "SELECT count(*) FROM coupon_issues WHERE user_id = 77"); rows > 1 {
+	if rows := queryNumber(t, s.DataDir, "SELECT count(*) FROM coupon_issues WHERE user_id = 77"); rows != 1 {
 		t.Errorf("%d rows", rows)
 	}
 }
