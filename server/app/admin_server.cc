@@ -214,7 +214,7 @@ class AdminServer::Http final : public httplib::Server {
           return HandlerResponse::Handled;
         }));
     set_exception_handler([](const httplib::Request& request, httplib::Response& response,
-                             std::exception_ptr thrown) {
+                             const std::exception_ptr& thrown) {
       std::string what = "not an exception";
       try {
         std::rethrow_exception(thrown);

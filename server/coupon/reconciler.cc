@@ -100,15 +100,22 @@ absl::Status Reconciler::ReconcileCoupon(const Coupon& coupon) {
   return absl::OkStatus();
 }
 
-/// By itself and against what the store allows at once: the store was read first, so claims that
-/// were recorded since make it allow no less. Against the rows only while nothing is on its way and
-/// only when the same difference stays; one that a rebuild did not cure lies in the store, and no
-/// second rebuild would cure it.
+/// By itself and against what the store allows at once. The store was read first, and a row is
+/// there before the gate hears of it: so of the gate's participants at least `told` were rows when
+/// the store was read, and at most all of them; between the two lies no contradiction.
+///
+/// Against the rows only while nothing is on its way and only when the same difference stays; one
+/// that a rebuild did not cure lies in the store, and no second rebuild would cure it.
 bool Reconciler::Contradicts(const Coupon& coupon, const GateState& state) {
-  const int64_t rows = state.participants - state.reservations;
-  const int64_t allowed =
-      std::max(rows, std::min(coupon.total_quantity, coupon.available_quantity + rows));
-  if (state.total != allowed || state.stock + state.participants != state.total) return true;
+  const int64_t told = state.participants - state.reservations;
+  const int64_t allowed_min = std::min(coupon.total_quantity, coupon.available_quantity + told);
+  const int64_t allowed_max =
+      std::max(state.participants,
+               std::min(coupon.total_quantity, coupon.available_quantity + state.participants));
+  if (state.stock + state.participants != state.total || state.total < allowed_min ||
+      state.total > allowed_max) {
+    return true;
+  }
 
   const int64_t difference = state.stock - coupon.available_quantity;
   Suspicion& suspicion = suspicions_[coupon.id];

@@ -216,6 +216,16 @@ TEST_F(Reconciler, PutsItsBarrierBehindAllThatMayStillBePromised) {
   EXPECT_EQ(State().participants, 1);
 }
 
+TEST_F(Reconciler, SeesNoContradictionInRowsThatTheGateHasNotHeardOf) {
+  Reconcile();
+  pipeline_.recorder->Stop(absl::ZeroDuration());
+  for (int64_t user = 1; user <= 4; ++user) ASSERT_TRUE(pipeline_.Issue(1, user).ok());
+  auto batch = pipeline_.backend.source().Poll(100, absl::Seconds(10));
+  ASSERT_TRUE(pipeline_.backend.store().Record(*batch).ok());
+  for (int pass = 0; pass < 5; ++pass) Reconcile();
+  EXPECT_EQ(pipeline_.reconciler.stats().rebuilds, 1);
+}
+
 TEST_F(Reconciler, TakesUnitsBackThatAPersonTookFromTheStore) {
   Reconcile();
   coupon::Coupon stopped = *(*pipeline_.store.FindCoupons(std::vector{coupon::CouponId{1}}))[0];

@@ -14,7 +14,7 @@ using coupon::LogPosition;
 using coupon::LogRecord;
 
 absl::Status EmbeddedClaimLog::Insert(std::span<const AdmittedClaim> claims) {
-  const absl::Status durable = database_.Write([claims](Connection& connection) -> absl::Status {
+  absl::Status durable = database_.Write([claims](Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(Statement insert,
                      connection.Prepare("INSERT INTO claim_log (coupon_id, user_id, request_id, "
                                         "incarnation, gate_generation, claimed_at_us) "
@@ -34,7 +34,7 @@ absl::Status EmbeddedClaimLog::Insert(std::span<const AdmittedClaim> claims) {
 
 absl::Status EmbeddedClaimLog::AppendBarrier(coupon::CouponId coupon,
                                              coupon::Generation generation) {
-  const absl::Status durable = database_.Write([&](Connection& connection) -> absl::Status {
+  absl::Status durable = database_.Write([&](Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(
         Statement insert,
         connection.Prepare("INSERT INTO claim_log (coupon_id, gate_generation) VALUES (?, ?)"));

@@ -197,8 +197,8 @@ absl::StatusOr<std::vector<std::optional<Issue>>> EmbeddedCouponStore::FindIssue
   std::vector<std::optional<Issue>> issues;
   RETURN_IF_ERROR(database_.Read([&](Connection& connection) -> absl::Status {
     for (const coupon::Holder& holder : holders) {
-      ASSIGN_OR_RETURN(std::optional<Issue> issue, FindIssue(connection, holder));
-      issues.push_back(std::move(issue));
+      ASSIGN_OR_RETURN(const std::optional<Issue> issue, FindIssue(connection, holder));
+      issues.push_back(issue);
     }
     return absl::OkStatus();
   }));
