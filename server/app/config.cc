@@ -480,11 +480,11 @@ std::vector<Option> MakeOptions() {
              1, 10'000'000, ECOM_FIELD(product.l1_entries_max)),
       Bytes({kProducts, "product-l1-bytes-max", "ECOM_PRODUCT_L1_BYTES_MAX", "BYTES", "64MiB",
              "Memory of the products that are kept in the process."},
-            kMiB, 64 * 1024 * kMiB, ECOM_FIELD(product.l1_bytes_max)),
-      Duration(
-          {kProducts, "product-soft-ttl", "ECOM_PRODUCT_SOFT_TTL", "DURATION", "5s",
-           "Age from which a kept product is answered but read again. Not above product-hard-ttl."},
-          absl::ZeroDuration(), absl::Hours(1), ECOM_FIELD(product.soft_ttl)),
+            kMiB, int64_t{64} * 1024 * kMiB, ECOM_FIELD(product.l1_bytes_max)),
+      Duration({kProducts, "product-soft-ttl", "ECOM_PRODUCT_SOFT_TTL", "DURATION", "5s",
+                "Age from which a kept product is read again before it is answered. Not above "
+                "product-hard-ttl."},
+               absl::ZeroDuration(), absl::Hours(1), ECOM_FIELD(product.soft_ttl)),
       Duration({kProducts, "product-hard-ttl", "ECOM_PRODUCT_HARD_TTL", "DURATION", "60s",
                 "Age from which a kept product is not answered any more."},
                absl::ZeroDuration(), absl::Hours(1), ECOM_FIELD(product.hard_ttl)),
