@@ -32,16 +32,20 @@ endfunction()
 # The tests that need no gRPC in their process, whose libraries know nothing of sanitizers.
 add_custom_target(sanitizable-tests)
 
-# ecom_test(<name> LABEL <unit|contract|rpc> SOURCES … DEPS …): one GoogleTest program; each of
-# its tests is a ctest test with the label.
+# ecom_test(<name> LABEL <unit|contract|integration|rpc> [WHOLE] SOURCES … DEPS …): one GoogleTest
+# program; each of its tests is a ctest test with the label. A WHOLE one starts servers once for all
+# of its tests, so ctest leaves it alone and tests/run runs it.
 function(ecom_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL" "SOURCES;DEPS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "WHOLE" "LABEL" "SOURCES;DEPS")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ecom_options ${arg_DEPS} GTest::gtest GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(${name} PRIVATE ECOM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   if(arg_LABEL MATCHES "unit|contract")
     add_dependencies(sanitizable-tests ${name})
+  endif()
+  if(arg_WHOLE)
+    return()
   endif()
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS ${arg_LABEL} TIMEOUT 120)

@@ -8,6 +8,7 @@
 
 #include "coupon/store.h"
 #include "support/coupon_backend.h"
+#include "support/mysql_backend.h"
 
 namespace ecom::tests {
 namespace {
@@ -24,7 +25,7 @@ using coupon::RequestId;
 class CouponStore : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    backend_ = MakeCouponBackend(GetParam());
+    backend_ = MakeCouponStoreBackend(GetParam());
     coupon_ = OpenCoupon(backend_->clock(), 1, 2);
     backend_->PutCoupon(coupon_);
   }
@@ -60,7 +61,7 @@ class CouponStore : public testing::TestWithParam<const char*> {
     return (*backend_->store().FindIssues(holders))[0];
   }
 
-  std::unique_ptr<CouponBackend> backend_;
+  std::unique_ptr<CouponStoreBackend> backend_;
   Coupon coupon_;
   coupon::LogPosition position_ = 0;
 };
@@ -181,7 +182,7 @@ TEST_P(CouponStore, KnowsWhatAGateMustHold) {
   EXPECT_EQ(contents->participants, std::vector{coupon::UserId{7}});
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, CouponStore, testing::ValuesIn(kCouponBackends),
+INSTANTIATE_TEST_SUITE_P(Backends, CouponStore, testing::ValuesIn(kCouponStoreBackends),
                          [](const auto& param) { return std::string(param.param); });
 
 }  // namespace

@@ -14,6 +14,7 @@
 
 #include "absl/strings/match.h"
 #include "product/store.h"
+#include "support/mysql_backend.h"
 #include "support/product_backend.h"
 
 namespace ecom::tests {
@@ -85,7 +86,7 @@ class Store : public testing::TestWithParam<const char*> {
 
   product::ProductStore& store() { return backend_->store(); }
 
-  const std::unique_ptr<ProductBackend> backend_ = MakeProductBackend(GetParam());
+  const std::unique_ptr<ProductBackend> backend_ = MakeProductStoreBackend(GetParam());
 };
 
 TEST_P(Store, FindsEveryFieldAsItWasPut) {
@@ -227,7 +228,7 @@ TEST_P(Store, CountsEachViewOnceUnderThreadsThatReadMeanwhile) {
   EXPECT_EQ(views, 4 * 50 * 3);
 }
 
-INSTANTIATE_TEST_SUITE_P(Products, Store, testing::ValuesIn(kProductBackends),
+INSTANTIATE_TEST_SUITE_P(Products, Store, testing::ValuesIn(kProductStoreBackends),
                          [](const auto& test) { return std::string(test.param); });
 
 /// Runs a statement that answers text in column 3, as EXPLAIN QUERY PLAN does.

@@ -22,6 +22,13 @@
 
 namespace ecom::tests {
 
+/// Ends the program, with the reason, when what a test stands on failed.
+inline void Require(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  std::abort();
+}
+
 /// A database server of this test program's own: behind a Unix socket in a temporary folder, with
 /// the durability of production, and gone when the program is, however it ends. Without MariaDB
 /// on the machine the program fails.
@@ -93,9 +100,7 @@ class MysqlServer {
 
   /// Makes the test's database anew, and empty.
   void MakeEmptyDatabase() const {
-    const absl::Status made =
-        Query("", "DROP DATABASE IF EXISTS ecommerce; CREATE DATABASE ecommerce");
-    if (!made.ok()) Die(made.ToString());
+    Require(Query("", "DROP DATABASE IF EXISTS ecommerce; CREATE DATABASE ecommerce"));
   }
 
  private:
@@ -156,11 +161,7 @@ class MysqlDatabase {
  public:
   MysqlDatabase() {
     server_.MakeEmptyDatabase();
-    const absl::Status migrated = adapters::mysql::Migrate(pool_);
-    if (!migrated.ok()) {
-      std::fprintf(stderr, "%s\n", migrated.ToString().c_str());
-      std::abort();
-    }
+    Require(adapters::mysql::Migrate(pool_));
   }
 
   MysqlServer& server() { return server_; }
@@ -172,15 +173,13 @@ class MysqlDatabase {
   /// The first column of each row that `sql` answers, as text.
   std::vector<std::string> Texts(const std::string& sql) {
     std::vector<std::string> texts;
-    const absl::Status read = ReadTexts(sql, texts);
-    if (!read.ok()) texts = {read.ToString()};
+    Require(ReadTexts(sql, texts));
     return texts;
   }
 
   /// The first column of the only row that `sql` answers, a number.
   int64_t Count(const std::string& sql) {
-    const std::vector<std::string> texts = Texts("SELECT CAST((" + sql + ") AS CHAR)");
-    return texts.size() == 1 ? std::atoll(texts[0].c_str()) : -1;
+    return std::atoll(Texts("SELECT CAST((" + sql + ") AS CHAR(20))").at(0).c_str());
   }
 
  private:
@@ -198,7 +197,7 @@ class MysqlDatabase {
 
   MysqlServer& server_ = MysqlServer::Get();
   adapters::mysql::ConnectionPool pool_{
-      {.endpoint = server_.endpoint("ecommerce"), .timeouts = {.lock_wait = absl::Seconds(1)}}};
+      {.endpoint = server_.endpoint("ecommerce"), .timeouts = {.lock_wait = absl::Seconds(3)}}};
 };
 
 }  // namespace ecom::tests

@@ -26,8 +26,8 @@ class RedisGateBackend final : public GateBackend {
 
   /// Redis' clock cannot be set: what it holds gets older instead.
   void PassTime(absl::Duration duration) override {
-    const std::string shifted = server_.Do(
-        {"EVAL", R"lua(
+    const std::string shifted =
+        server_.Do({"EVAL", R"lua(
           local passed_us = tonumber(ARGV[1])
           local function earlier(time_us) return string.format('%.0f', time_us - passed_us) end
           for _, key in ipairs(redis.call('KEYS', 'coupon:issue:async:meta:*')) do
@@ -43,7 +43,7 @@ class RedisGateBackend final : public GateBackend {
             end
           end
           return 'shifted')lua",
-         "0", std::to_string(absl::ToInt64Microseconds(duration))});
+                    "0", std::to_string(absl::ToInt64Microseconds(duration))});
     if (shifted != "shifted") std::abort();
   }
 

@@ -15,7 +15,7 @@
 namespace ecom::adapters::mysql {
 namespace {
 
-/// The longest text column that is read: VARCHAR(255) in utf8mb4 needs 1020 bytes.
+/// The longest text that is read: VARCHAR(255) in utf8mb4 needs 1020 bytes.
 constexpr unsigned long kTextBytesMax = 4096;
 
 MYSQL_TIME ToMysqlTime(absl::Time time) {
@@ -23,8 +23,8 @@ MYSQL_TIME ToMysqlTime(absl::Time time) {
   static const absl::Time kMost =
       absl::FromCivil(absl::CivilSecond(10000), absl::UTCTimeZone()) - absl::Microseconds(1);
   // Down to the microsecond, before 1970 too.
-  const absl::Time micros = absl::FromUnixMicros(
-      absl::ToUnixMicros(std::clamp(time, kLeast, kMost)));
+  const absl::Time micros =
+      absl::FromUnixMicros(absl::ToUnixMicros(std::clamp(time, kLeast, kMost)));
   const absl::TimeZone::CivilInfo civil = absl::UTCTimeZone().At(micros);
   MYSQL_TIME result{};
   result.year = static_cast<unsigned>(civil.cs.year());
@@ -39,9 +39,9 @@ MYSQL_TIME ToMysqlTime(absl::Time time) {
 }
 
 absl::Time FromMysqlTime(const MYSQL_TIME& time) {
-  const absl::CivilSecond civil(time.year, static_cast<int>(time.month),
-                                static_cast<int>(time.day), static_cast<int>(time.hour),
-                                static_cast<int>(time.minute), static_cast<int>(time.second));
+  const absl::CivilSecond civil(time.year, static_cast<int>(time.month), static_cast<int>(time.day),
+                                static_cast<int>(time.hour), static_cast<int>(time.minute),
+                                static_cast<int>(time.second));
   return absl::FromCivil(civil, absl::UTCTimeZone()) +
          absl::Microseconds(static_cast<int64_t>(time.second_part));
 }
@@ -89,10 +89,9 @@ class PreparedStatement {
   PreparedStatement& operator=(const PreparedStatement&) = delete;
 
   /// Makes room for the columns, by the types that the server tells.
-  absl::Status DescribeRow() {
+  void DescribeRow() {
     MYSQL_RES* metadata = mysql_stmt_result_metadata(handle);
-    if (metadata == nullptr) return absl::OkStatus();
-    absl::Status status;
+    if (metadata == nullptr) return;
     const unsigned columns = mysql_num_fields(metadata);
     row.resize(columns);
     row_binds.resize(columns);
@@ -100,15 +99,11 @@ class PreparedStatement {
       const MYSQL_FIELD& field = *mysql_fetch_field_direct(metadata, i);
       row[i].type = TypeOf(field.type);
       if (row[i].type == MYSQL_TYPE_STRING) {
-        if (field.length > kTextBytesMax) {
-          status = absl::InternalError(absl::StrCat("column ", field.name, " is too long to read"));
-        }
         row[i].text.resize(std::min(field.length, kTextBytesMax));
       }
       PointAt(row[i], row_binds[i]);
     }
     mysql_free_result(metadata);
-    return status;
   }
 
   MYSQL_STMT* handle;
@@ -156,8 +151,8 @@ void Statement::BindOne(Hundredths amount) {
   // Unsigned, because the least integer has no positive counterpart.
   const uint64_t magnitude = amount.value < 0 ? 0 - static_cast<uint64_t>(amount.value)
                                               : static_cast<uint64_t>(amount.value);
-  std::string text = absl::StrFormat("%s%d.%02d", amount.value < 0 ? "-" : "", magnitude / 100,
-                                     magnitude % 100);
+  std::string text =
+      absl::StrFormat("%s%d.%02d", amount.value < 0 ? "-" : "", magnitude / 100, magnitude % 100);
   const size_t length = text.size();
   prepared_->parameters.push_back(
       {.type = MYSQL_TYPE_NEWDECIMAL, .text = std::move(text), .length = length});
@@ -198,7 +193,7 @@ absl::StatusOr<bool> Statement::Step() {
   switch (mysql_stmt_fetch(handle)) {
     case 0: return true;
     case MYSQL_NO_DATA: return false;
-    case MYSQL_DATA_TRUNCATED: return absl::InternalError("a column is longer than it said");
+    case MYSQL_DATA_TRUNCATED: return absl::InternalError("a text is too long to be read");
     default:
       return connection_->Failed(mysql_stmt_errno(handle), mysql_stmt_error(handle),
                                  "reading a row");
@@ -237,9 +232,9 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const Endpoint& end
   mysql_options(handle, MYSQL_SET_CHARSET_NAME, "utf8mb4");
   const bool by_socket = !endpoint.socket.empty();
   // Without CLIENT_FOUND_ROWS: an update tells how many rows it changed, not how many it met.
-  if (mysql_real_connect(handle, by_socket ? nullptr : endpoint.host.c_str(),
-                         endpoint.user.c_str(), endpoint.password.c_str(),
-                         endpoint.database.c_str(), by_socket ? 0 : endpoint.port,
+  if (mysql_real_connect(handle, by_socket ? nullptr : endpoint.host.c_str(), endpoint.user.c_str(),
+                         endpoint.password.c_str(), endpoint.database.c_str(),
+                         by_socket ? 0 : endpoint.port,
                          by_socket ? endpoint.socket.c_str() : nullptr, 0) == nullptr) {
     return connection->Failed("connecting to the database");
   }
@@ -268,7 +263,7 @@ absl::StatusOr<Statement> Connection::Prepare(const std::string& sql) {
   if (mysql_stmt_prepare(handle, sql.data(), sql.size()) != 0) {
     return Failed(mysql_stmt_errno(handle), mysql_stmt_error(handle), "preparing a statement");
   }
-  RETURN_IF_ERROR(prepared->DescribeRow());
+  prepared->DescribeRow();
   PreparedStatement& kept = *prepared;
   statements_.emplace(sql, std::move(prepared));
   return Statement(*this, kept);

@@ -64,7 +64,8 @@ class Statement {
   /// Forgets parameters and results, for another run.
   void Reset();
 
-  /// Runs to the next row: true when there is one, false at the end. Errors as MysqlStatus.
+  /// Runs to the next row: true when there is one, false at the end. Errors as MysqlStatus;
+  /// INTERNAL for a text of more than 4 KB, which no column of ours holds.
   absl::StatusOr<bool> Step();
 
   /// Runs a statement that answers no rows, and returns how many rows it changed.

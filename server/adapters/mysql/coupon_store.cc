@@ -50,8 +50,7 @@ absl::Status SelectByIds(Connection& connection, std::string_view select, std::s
     const size_t size = PaddedSize(chunk.size());
     ASSIGN_OR_RETURN(Statement statement,
                      connection.Prepare(absl::StrCat(std::string(select), "WHERE id IN (",
-                                                     Repeated("?", size), ")",
-                                                     std::string(tail))));
+                                                     Repeated("?", size), ")", std::string(tail))));
     for (size_t i = 0; i < size; ++i) statement.Bind(chunk[std::min(i, chunk.size() - 1)].value);
     for (;;) {
       ASSIGN_OR_RETURN(const bool more, statement.Step());
@@ -72,11 +71,10 @@ absl::Status SelectByHolders(Connection& connection, std::string_view select,
         holders.subspan(begin, std::min(kValuesInStatement, holders.size() - begin));
     const size_t size = PaddedSize(chunk.size());
     // Not (coupon_id, user_id) IN (…), which MariaDB does not answer from the key.
-    ASSIGN_OR_RETURN(
-        Statement statement,
-        connection.Prepare(absl::StrCat(
-            std::string(select), "WHERE ",
-            Repeated("(coupon_id = ? AND user_id = ?)", size, " OR "))));
+    ASSIGN_OR_RETURN(Statement statement,
+                     connection.Prepare(
+                         absl::StrCat(std::string(select), "WHERE ",
+                                      Repeated("(coupon_id = ? AND user_id = ?)", size, " OR "))));
     for (size_t i = 0; i < size; ++i) {
       const Holder& holder = chunk[std::min(i, chunk.size() - 1)];
       statement.Bind(holder.coupon.value, holder.user.value);
@@ -138,15 +136,15 @@ class BatchRecorder {
     }
     std::vector<CouponId> ids;
     for (const auto& [id, state] : coupons_) ids.push_back(id);
-    return SelectByIds(
-        connection_, "SELECT id, incarnation, available_quantity, passed_barrier FROM coupons ",
-        " ORDER BY id FOR UPDATE", ids, [&](const Statement& row) {
-          CouponState& state = coupons_[{row.Int(0)}];
-          state.exists = true;
-          state.incarnation = std::string(row.Text(1));
-          state.available = row.Int(2);
-          state.passed_barrier = {row.Int(3)};
-        });
+    return SelectByIds(connection_,
+                       "SELECT id, incarnation, available_quantity, passed_barrier FROM coupons ",
+                       " ORDER BY id FOR UPDATE", ids, [&](const Statement& row) {
+                         CouponState& state = coupons_[{row.Int(0)}];
+                         state.exists = true;
+                         state.incarnation = std::string(row.Text(1));
+                         state.available = row.Int(2);
+                         state.passed_barrier = {row.Int(3)};
+                       });
   }
 
   absl::Status FindIssued(std::span<const LogRecord> batch) {
@@ -201,8 +199,8 @@ class BatchRecorder {
               "INSERT INTO coupon_issues (coupon_id, user_id, request_id, issued_at) VALUES ",
               Repeated("(?, ?, ?, ?)", size))));
       for (const AdmittedClaim* claim : rest.first(size)) {
-        insert.Bind(claim->holder.coupon.value, claim->holder.user.value,
-                    claim->request.ToString(), now_);
+        insert.Bind(claim->holder.coupon.value, claim->holder.user.value, claim->request.ToString(),
+                    now_);
       }
       const auto inserted = insert.Run();
       // The table has this one key: somebody who does not lock the coupon, a person perhaps, put
@@ -339,9 +337,9 @@ absl::StatusOr<std::vector<RecordOutcome>> MysqlCouponStore::Record(
 absl::StatusOr<std::vector<Coupon>> MysqlCouponStore::FindArmable(absl::Time now) {
   std::vector<Coupon> coupons;
   ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
-  ASSIGN_OR_RETURN(Statement select,
-                   connection->Prepare(ECOM_SELECT_COUPON
-                                       "WHERE starts_at <= ? AND ends_at > ? ORDER BY id"));
+  ASSIGN_OR_RETURN(
+      Statement select,
+      connection->Prepare(ECOM_SELECT_COUPON "WHERE starts_at <= ? AND ends_at > ? ORDER BY id"));
   select.Bind(now, now - coupon::kArmedPastEnd);
   for (;;) {
     ASSIGN_OR_RETURN(const bool more, select.Step());

@@ -72,6 +72,7 @@ absl::StatusCode CodeOf(unsigned error) {
     case ER_BAD_DB_ERROR:
     case ER_BAD_FIELD_ERROR:
     case ER_NO_SUCH_TABLE:
+    case ER_KEY_DOES_NOT_EXISTS:
     case ER_NO_DEFAULT_FOR_FIELD: return absl::StatusCode::kFailedPrecondition;
 
     case ER_DBACCESS_DENIED_ERROR:

@@ -13,7 +13,7 @@ namespace ecom::adapters::mysql {
 ///   UNAVAILABLE; ask again.
 /// * duplicate key (1062): ALREADY_EXISTS.
 /// * a value that breaks a rule of the schema: INVALID_ARGUMENT.
-/// * no such database, table or column: FAILED_PRECONDITION, the schema is not ours.
+/// * no such database, table, column or index: FAILED_PRECONDITION, the schema is not ours.
 /// * access denied: PERMISSION_DENIED.
 /// * the rest: INTERNAL, our own bug.
 absl::Status MysqlStatus(unsigned error, std::string_view what, std::string_view message);

@@ -18,7 +18,9 @@ inline size_t PaddedSize(size_t count) {
 }
 
 /// The size of the next statement when `count` rows are left and none may be repeated.
-inline size_t ExactSize(size_t count) { return std::bit_floor(std::min(count, kValuesInStatement)); }
+inline size_t ExactSize(size_t count) {
+  return std::bit_floor(std::min(count, kValuesInStatement));
+}
 
 /// "item, item, …", `count` times, with another `separator` if need be.
 inline std::string Repeated(std::string_view item, size_t count,

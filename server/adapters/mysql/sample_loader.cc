@@ -10,10 +10,11 @@ namespace {
 absl::Status InsertCoupon(Connection& connection, const coupon::Coupon& coupon) {
   ASSIGN_OR_RETURN(
       Statement insert,
-      connection.Prepare("INSERT INTO coupons (id, name, total_quantity, available_quantity, "
-                         "starts_at, ends_at, gate_generation, incarnation) "
-                         "VALUES (?, ?, ?, ?, ?, ?, ?, COALESCE(NULLIF(?, ''), UUID())) "
-                         "ON DUPLICATE KEY UPDATE id = coupons.id"));
+      connection.Prepare(
+          "INSERT INTO coupons (id, name, total_quantity, available_quantity, "
+          "starts_at, ends_at, gate_generation, incarnation) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, COALESCE(NULLIF(?, ''), CAST(UUID() AS CHAR))) "
+          "ON DUPLICATE KEY UPDATE id = coupons.id"));
   return insert
       .Bind(coupon.id.value, coupon.name, coupon.total_quantity, coupon.available_quantity,
             coupon.starts_at, coupon.ends_at, coupon.gate_generation.value, coupon.incarnation)

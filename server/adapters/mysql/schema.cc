@@ -48,9 +48,9 @@ absl::StatusOr<int64_t> ReadVersion(Connection& connection) {
 absl::Status MigrateLocked(Connection& connection) {
   ASSIGN_OR_RETURN(const int64_t version, ReadVersion(connection));
   if (version > kSchemaVersion) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the database has schema version ", version, ", this program knows up to ",
-                     kSchemaVersion, ": start a newer one"));
+    return absl::FailedPreconditionError(absl::StrCat("the database has schema version ", version,
+                                                      ", this program knows up to ", kSchemaVersion,
+                                                      ": start a newer one"));
   }
   for (int64_t next = version; next < kSchemaVersion; ++next) {
     RETURN_IF_ERROR(connection.ExecuteAll(kMigrations[static_cast<size_t>(next)]));

@@ -18,10 +18,10 @@ namespace ecom::adapters::redis {
 ///
 /// Four keys hold a coupon: `coupon:issue:async:<what>:<id>` with stock (a string), participants (a
 /// set), reservations (a hash from user to "request:microseconds") and meta (a hash). They expire
-/// 24 h after the campaign's end. Each Admit checks that stock and participants make up the total
-/// and that there are as many reservations as meta says; a gate that somebody flushed, cut or
-/// changed by hand answers FAILED_PRECONDITION. Redis' own clock decides whether the window, as it
-/// was when the gate was armed, is open, and dates the reservations.
+/// 24 h after the campaign's end. Each Admit checks that stock and participants make up the sum
+/// that the gate was armed with, and that there are as many reservations as meta says; a gate that
+/// somebody flushed, cut or changed by hand answers FAILED_PRECONDITION. Redis' own clock decides
+/// whether the window, as it was when the gate was armed, is open, and dates the reservations.
 ///
 /// Redis must run with `noeviction`: one that evicts forgets who holds a coupon. Thread-safe; the
 /// request path and the reconciler's side have a connection each, made anew after a failure.
@@ -55,7 +55,7 @@ class RedisCouponGate final : public coupon::CouponGate, public coupon::GateCont
   /// As the port says, in two round trips and one more for each 10,000 participants. A call that
   /// comes late must not undo what others did, so a gate that is open at this generation stays as
   /// it is, and FAILED_PRECONDITION is returned when the gate was closed at this generation or has
-  /// been at a later one (advance the generation), when `contents` do not make up the total, and
+  /// been at a later one (advance the generation), when `contents` names a participant twice, and
   /// when the campaign ended more than 24 h ago.
   absl::Status Arm(const coupon::Coupon& coupon, coupon::GateContents contents) override;
   absl::StatusOr<bool> Close(coupon::CouponId coupon) override;

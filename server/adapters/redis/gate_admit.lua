@@ -25,15 +25,15 @@ local function count(text)
   return number < 2 ^ 53 and number or nil
 end
 
-local meta = redis.pcall('HMGET', meta_key, 'generation', 'open', 'total', 'reservations',
+local meta = redis.pcall('HMGET', meta_key, 'generation', 'open', 'units', 'reservations',
   'starts_us', 'ends_us', 'expires_ms')
 if meta.err then return not_ready('meta is no hash') end
 local generation, open, expires_ms = meta[1], meta[2], meta[7]
-local total, reservations = count(meta[3]), count(meta[4])
+local units, reservations = count(meta[3]), count(meta[4])
 local starts_us, ends_us = count(meta[5]), count(meta[6])
 if generation ~= ARGV[1] then return not_ready('another generation') end
 if open ~= '1' then return not_ready('closed') end
-if not (total and reservations and starts_us and ends_us and count(expires_ms)) then
+if not (units and reservations and starts_us and ends_us and count(expires_ms)) then
   return not_ready('meta is incomplete')
 end
 
@@ -42,8 +42,8 @@ stock = count(stock)
 if not stock then return not_ready('stock is no count') end
 local participants = redis.pcall('SCARD', participants_key)
 if type(participants) ~= 'number' then return not_ready('participants is no set') end
-if stock ~= math.max(0, total - participants) then
-  return not_ready('stock and participants contradict the total')
+if stock + participants ~= units then
+  return not_ready('stock and participants contradict their sum')
 end
 local held_count = redis.pcall('HLEN', reservations_key)
 if held_count ~= reservations then return not_ready('reservations contradict their number') end

@@ -4,7 +4,8 @@
 -- ARGV  generation, incarnation, token, total, starts_us, ends_us, expires_ms
 --
 -- Returns 1, or 0 when the gate is open at this generation already. Or an error: FENCED when the
--- gate has been at a later generation, or was closed at this one; OVER when it would expire at once.
+-- gate has been at a later generation, or was closed at this one; OVER when it would expire at
+-- once.
 --
 -- A caller that gave up may be run long after: it must not undo what others did since.
 

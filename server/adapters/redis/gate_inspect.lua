@@ -20,18 +20,19 @@ local function size(command, key)
 end
 
 local meta = redis.pcall('HMGET', meta_key, 'generation', 'open', 'total', 'reservations',
-  'starts_us', 'ends_us', 'expires_ms')
+  'starts_us', 'ends_us', 'expires_ms', 'units')
 if meta.err then meta = {} end
 local stock = redis.pcall('GET', stock_key)
 local participants = size('SCARD', participants_key)
 local reservations = size('HLEN', reservations_key)
 if not meta[1] and not stock and participants == 0 and reservations == 0 then return false end
 
-local generation, total, noted = count(meta[1]), count(meta[3]), count(meta[4])
+local generation, total = count(meta[1]), count(meta[3])
+local noted, units = count(meta[4]), count(meta[8])
 stock = count(stock)
-local ready = meta[2] == '1' and generation and total and noted and stock and participants >= 0
+local ready = meta[2] == '1' and generation and noted and units and stock and participants >= 0
   and count(meta[5]) and count(meta[6]) and count(meta[7])
-  and stock == math.max(0, total - participants) and reservations == noted
+  and stock + participants == units and reservations == noted
 local function text(number)
   return string.format('%.0f', number or -1)
 end
