@@ -91,7 +91,7 @@ void ProductService::HandleList(List::Call& call) {
   if (request.has_category_id()) list.category = {request.category_id()};
   if (request.has_is_active()) list.is_active = request.is_active();
   if (request.has_cursor()) list.cursor = request.cursor();
-  catalog_.List(std::move(list), [&call](const absl::StatusOr<product::ProductPage>& page) {
+  catalog_.List(list, [&call](const absl::StatusOr<product::ProductPage>& page) {
     if (!EncodePage(call, page)) return;
     call.response().set_next_cursor(page->next_cursor);
     call.Finish();

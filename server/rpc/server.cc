@@ -58,7 +58,7 @@ void RunQueue(grpc::ServerCompletionQueue& queue) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options, Deps deps) {
+absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options, Deps deps) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 

@@ -50,7 +50,7 @@ class Server {
   /// Listens and serves; health says NOT_SERVING until SetServing(true).
   ///
   /// FAILED_PRECONDITION, with a message for the operator: an address is taken or can't be used.
-  static absl::StatusOr<std::unique_ptr<Server>> Create(Options options, Deps deps);
+  static absl::StatusOr<std::unique_ptr<Server>> Create(const Options& options, Deps deps);
   ~Server();
 
   /// What grpc.health.v1 answers, for the server and for each service. Thread-safe.
