@@ -35,13 +35,13 @@ endif
 
 build/exec.so: compose/local/exec.c | $(SETUP)
 	@mkdir -p $(@D)
-	@cc -shared -fPIC -O1 -Wall -Wextra -Werror -o $@ $<
+	@cc -shared -fPIC -O1 -Wall -Wextra -Werror -o $@.$$$$ $< && mv $@.$$$$ $@
 
 run: build ## Builds, and runs server and gateway in the foreground on the embedded stores
 	$(if $(findstring n,$(firstword -$(MAKEFLAGS))),,$(exec-program compose/local/run,$(SETTINGS)))
 	@echo 'this make cannot load build/exec.so; run compose/local/run instead' >&2; exit 1
 
-build: $(BIN)/ecom-server $(BIN)/ecom-gateway ## Builds server and gateway to build/release/bin
+build: $(BIN)/ecom-server $(BIN)/ecom-gateway build/exec.so ## Builds server and gateway to build/release/bin
 
 setup: $(SETUP) ## Installs what is missing to build and run
 $(SETUP): compose/local/install
@@ -52,12 +52,13 @@ $(SETUP_TEST): compose/local/install $(SETUP)
 	@touch $@
 
 $(RELEASE)/build.ninja: $(SETUP) CMakePresets.json
-	@cmake --preset release >build/configure-release.log || { cat build/configure-release.log; exit 1; }
+	@flock build cmake --preset release >build/configure-release.log || { cat build/configure-release.log; exit 1; }
 
-# Ninja knows what is out of date, and takes a few milliseconds to say so.
+# Ninja knows what is out of date, and takes a few milliseconds to say so. One at a time: two `make run`
+# may begin together.
 .PHONY: $(BIN)/ecom-server
 $(BIN)/ecom-server: $(RELEASE)/build.ninja
-	@cmake --build $(RELEASE) --target ecom-server $(if $(VERBOSE),--verbose) | compose/local/progress
+	@flock $(RELEASE) cmake --build $(RELEASE) --target ecom-server | compose/local/progress
 
 gateway/gen/.stamp: $(PROTOS) gateway/generate.sh gateway/go.mod | $(SETUP)
 	@gateway/generate.sh

@@ -80,7 +80,8 @@ App::~App() { Stop(); }
 absl::Status App::Start() {
   const Config& config = parsed_.config;
   if (config.app.backend == Backend::kStack) {
-    return absl::FailedPreconditionError("BACKEND=stack is not part of this version yet; leave it out, or set it to embedded");
+    return absl::FailedPreconditionError(
+        "BACKEND=stack is not part of this version yet; leave it out, or set it to embedded");
   }
   RETURN_IF_ERROR(MakeDataFolder(config.app.data_dir));
   ASSIGN_OR_RETURN(database_,
