@@ -52,14 +52,16 @@ def data_folder():
 
 
 class Process:
-    """A child in a process group of its own, that is told to stop when the block ends."""
+    """A child in a process group of its own, that is told to stop when the block ends. Not in a session of
+    its own: Linux schedules sessions against each other, and on two cores that halves what a server and
+    its client reach together."""
 
     def __init__(self, command, environment, log):
         self.command = command
         self._log_path = log
         with open(log, "wb") as out:
             self._child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=out,
-                                           stderr=subprocess.STDOUT, start_new_session=True)
+                                           stderr=subprocess.STDOUT, process_group=0)
         self.pid = self._child.pid
 
     def __enter__(self):
