@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -182,7 +183,10 @@ func TestFrozenServerIsAnsweredByTheDeadlineAndTheSameKeySettlesIt(t *testing.T)
 	if !settled {
 		t.Error("the same key did not get its coupon after the server was back")
 	}
-	issued := func() bool { return send(t, s.HTTP, "GET", "/coupons/1/issue", user).Status == 200 }
+	issued := func() bool {
+		response := send(t, s.HTTP, "GET", "/coupons/1/issue", user)
+		return response.Status == 200 && bytes.Contains(response.Body, []byte(`"status":"ISSUED"`))
+	}
 	if !stack.Until(answerWithin, issued) {
 		t.Error("no row")
 	}

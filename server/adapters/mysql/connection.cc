@@ -322,7 +322,7 @@ Transaction::~Transaction() {
 
 absl::Status Transaction::Commit() {
   Connection& connection = *std::exchange(connection_, nullptr);
-  const absl::Status committed = connection.Execute("COMMIT");
+  absl::Status committed = connection.Execute("COMMIT");
   if (committed.ok()) return committed;
   connection.Abandon();
   return absl::UnavailableError(absl::StrCat("unknown whether committed: ", committed.message()));
