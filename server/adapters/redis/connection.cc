@@ -114,7 +114,7 @@ absl::Status Connection::EnsureConnected() {
                      : redisConnectUnixNonBlock(address.socket_path.c_str()));
   if (!context_) return RedisStatus(REDIS_ERR_OOM, 0, Progress::kNothingSent, "connect");
   if (context_->err != 0) {
-    const absl::Status status =
+    absl::Status status =
         RedisStatus(context_->err, errno, Progress::kNothingSent,
                     absl::StrCat("connect (", static_cast<const char*>(context_->errstr), ")"));
     context_.reset();
