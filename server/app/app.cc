@@ -1,6 +1,5 @@
 #include "app/app.h"
 
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -8,7 +7,6 @@
 #include <cstring>
 #include <filesystem>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"

@@ -49,15 +49,15 @@ void CouponDirectory::PutLocked(CouponId id, std::shared_ptr<const Coupon> coupo
     absl::erase_if(entries_, [](const auto& entry) { return entry.second.coupon == nullptr; });
     absent_ = 0;
   }
-  Entry& entry = entries_[id];
-  const bool was_absent = entry.coupon == nullptr && entry.loaded_at != absl::ZeroDuration();
+  const auto [position, is_new] = entries_.try_emplace(id);
+  Entry& entry = position->second;
   // Definitions may arrive out of order: the gate's generation only grows, so it tells.
   if (coupon != nullptr && entry.coupon != nullptr &&
       coupon->incarnation == entry.coupon->incarnation &&
       coupon->gate_generation < entry.coupon->gate_generation) {
     return;
   }
-  if (was_absent) --absent_;
+  if (!is_new && entry.coupon == nullptr) --absent_;
   if (coupon == nullptr) ++absent_;
   entry = {.coupon = std::move(coupon), .loaded_at = clock_.Monotonic()};
 }

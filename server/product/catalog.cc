@@ -126,7 +126,7 @@ void Catalog::List(const ListRequest& request, ListDone done) {
   PendingList list{.query = *query, .page_size = request.page_size, .done = std::move(done)};
   if (lists_.Add(std::move(list))) return;
   ++counters_.refused;
-  // NOLINTNEXTLINE(bugprone-use-after-move): Add leaves alone what it refuses.
+  // Add leaves alone what it refuses.
   list.done(absl::UnavailableError("too many lists are waiting"));
 }
 
@@ -136,7 +136,7 @@ void Catalog::ListPopular(int page_size, ListDone done) {
   PendingPopular pending{.page_size = page_size, .done = std::move(done)};
   if (populars_.Add(std::move(pending))) return;
   ++counters_.refused;
-  // NOLINTNEXTLINE(bugprone-use-after-move): Add leaves alone what it refuses.
+  // Add leaves alone what it refuses.
   pending.done(absl::UnavailableError("too many lists are waiting"));
 }
 
