@@ -20,6 +20,7 @@ export PATH := $(CURDIR)/build/go-toolchain/bin:$(PATH)
 PROTOS := $(shell find proto -name '*.proto')
 GATEWAY_SOURCES := $(shell find gateway -name '*.go' -not -path 'gateway/gen/*') gateway/go.mod gateway/go.sum
 SETUP := build/setup.stamp
+SETUP_STACK := build/setup-stack.stamp
 SETUP_TEST := build/setup-test.stamp
 
 .PHONY: help run build setup test lint format bench ledger clean
@@ -47,7 +48,10 @@ setup: $(SETUP) ## Installs what is missing to build and run
 $(SETUP): compose/local/install
 	@compose/local/install build
 	@mkdir -p $(@D) && touch $@
-$(SETUP_TEST): compose/local/install $(SETUP)
+$(SETUP_STACK): compose/local/install compose/kafka/pom.xml $(SETUP)
+	@compose/local/install stack
+	@touch $@
+$(SETUP_TEST): compose/local/install $(SETUP) $(SETUP_STACK)
 	@compose/local/install test
 	@touch $@
 
