@@ -23,7 +23,7 @@ SETUP := build/setup.stamp
 SETUP_STACK := build/setup-stack.stamp
 SETUP_TEST := build/setup-test.stamp
 
-.PHONY: help run build setup test lint format bench ledger clean
+.PHONY: help run stack stack-down build setup test lint format bench ledger clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,9 +38,15 @@ build/exec.so: compose/local/exec.c | $(SETUP)
 	@mkdir -p $(@D)
 	@cc -shared -fPIC -O1 -Wall -Wextra -Werror -o $@.$$$$ $< && mv $@.$$$$ $@
 
-run: build ## Builds, and runs server and gateway in the foreground on the embedded stores
+run: build ## Builds, and runs server and gateway in the foreground; BACKEND=stack on the stack, else embedded
 	$(if $(findstring n,$(firstword -$(MAKEFLAGS))),,$(exec-program compose/local/run,$(SETTINGS)))
 	@echo 'this make cannot load build/exec.so; run compose/local/run instead' >&2; exit 1
+
+stack: $(SETUP_STACK) ## Starts Redis, Kafka and MariaDB on this machine, what of it is not running
+	@compose/local/stack up
+
+stack-down: ## Stops them; keeps their data
+	@compose/local/stack down
 
 build: $(BIN)/ecom-server $(BIN)/ecom-gateway build/exec.so ## Builds server and gateway to build/release/bin
 
