@@ -54,13 +54,10 @@ int main(int argc, char** argv) {
     ecom::base::FlushLog(absl::Seconds(1));
     return absl::IsFailedPrecondition(app.status()) ? EX_CONFIG : EX_UNAVAILABLE;
   }
-  (*app)->Serve();
-
-  int signal = 0;
-  sigwait(&stop_signals, &signal);
-  ecom::base::Log(Level::kInfo, "stopping", {{"signal", signal}});
+  const absl::Status ended = (*app)->Wait(stop_signals);
+  if (!ended.ok()) ecom::base::Log(Level::kError, "cannot start", {{"error", ended}});
   pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);  // a second one ends the process at once
   (*app)->Stop();
   ecom::base::FlushLog(absl::Seconds(1));
-  return EX_OK;
+  return ended.ok() ? EX_OK : EX_CONFIG;
 }

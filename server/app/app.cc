@@ -1,8 +1,8 @@
 #include "app/app.h"
 
-#include <sysexits.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -11,10 +11,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "adapters/embedded/sample_loader.h"
 #include "app/build_info.h"
 #include "app/metrics.h"
-#include "app/sample_data.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 
@@ -24,10 +22,14 @@ namespace {
 /// How long the server goes on after it said NOT_SERVING: for callers that look each moment.
 constexpr absl::Duration kLameDuck = absl::Milliseconds(200);
 
-/// A server that was killed a moment ago lets go of its file and its ports within this.
-constexpr absl::Duration kLockTimeout = absl::Seconds(3);
+/// How often a store that does not answer is prepared again.
+constexpr absl::Duration kPrepareInterval = absl::Milliseconds(500);
+/// How often a starting server looks whether its gates are open.
+constexpr absl::Duration kReadyInterval = absl::Milliseconds(10);
 
-constexpr absl::Duration kLogFlushTimeout = absl::Seconds(1);
+/// Where other servers go on appending, the log does not become empty: what this process leaves
+/// unrecorded, another one or the next start records.
+constexpr absl::Duration kSharedLogDrain = absl::Seconds(2);
 
 absl::Status MakeDataFolder(const std::string& path) {
   std::error_code error;
@@ -53,16 +55,6 @@ product::Catalog::Options CatalogOptions(const Config::Product& config) {
   return options;
 }
 
-/// Ends the process at once: an fsync that failed says nothing about what is on the disk, so
-/// nothing more may be promised. The next start reads what is really there.
-[[noreturn]] void DieOfIoError(const absl::Status& status) {
-  base::Log(base::Level::kError,
-            "the data file failed; the server ends at once and promises nothing",
-            {{"error", status}});
-  base::FlushLog(kLogFlushTimeout);
-  _exit(EX_IOERR);
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(const ParsedConfig& parsed) {
@@ -77,74 +69,34 @@ App::~App() { Stop(); }
 
 absl::Status App::Start() {
   const Config& config = parsed_.config;
-  if (config.app.backend == Backend::kStack) {
-    return absl::FailedPreconditionError(
-        "BACKEND=stack is not part of this version yet; leave it out, or set it to embedded");
-  }
   RETURN_IF_ERROR(MakeDataFolder(config.app.data_dir));
-  ASSIGN_OR_RETURN(database_,
-                   adapters::embedded::Database::Create({.path = config.app.data_dir + "/ecom.db",
-                                                         .lock_timeout = kLockTimeout,
-                                                         .on_failure = DieOfIoError}));
-  coupon_store_ = std::make_unique<adapters::embedded::EmbeddedCouponStore>(*database_, clock_);
-  product_store_ = std::make_unique<adapters::embedded::EmbeddedProductStore>(*database_);
-  log_ = std::make_unique<adapters::embedded::EmbeddedClaimLog>(*database_);
-  gate_ = std::make_unique<adapters::embedded::EmbeddedCouponGate>(
-      adapters::embedded::EmbeddedCouponGate::Options{.reservations_max =
-                                                          config.coupon.reservations_max},
-      clock_);
+  ASSIGN_OR_RETURN(backing_, Backing::Create(config, clock_));
   if (config.sample_data.load) {
-    const SampleData sample = MakeSampleData(clock_.Now(), config.sample_data.coupon_stock);
-    RETURN_IF_ERROR(
-        adapters::embedded::LoadSampleData(*database_, sample.coupons, sample.products));
+    sample_ = MakeSampleData(clock_.Now(), config.sample_data.coupon_stock);
   }
-
   directory_ = std::make_unique<coupon::CouponDirectory>(coupon::CouponDirectory::Options{},
-                                                         *coupon_store_, clock_);
+                                                         backing_->coupon_store(), clock_);
   reconciler_ = std::make_unique<coupon::Reconciler>(
       coupon::Reconciler::Options{.interval = config.coupon.reconcile_interval,
-                                  .ack_deadline = config.coupon.ack_deadline},
-      coupon::Reconciler::Deps{.store = *coupon_store_,
-                               .authority = *coupon_store_,
-                               .control = *gate_,
-                               .log = *log_,
-                               .source = *log_,
+                                  .ack_deadline = config.coupon.ack_deadline,
+                                  .repairs = config.app.roles.reconciler},
+      coupon::Reconciler::Deps{.store = backing_->coupon_store(),
+                               .authority = backing_->authority(),
+                               .gate = backing_->gate(),
+                               .control = backing_->control(),
+                               .log = backing_->log(),
+                               .progress = backing_->progress(),
                                .directory = *directory_,
                                .clock = clock_});
-  recorder_ = std::make_unique<coupon::Recorder>(
-      coupon::Recorder::Options{.batch_records_max = config.coupon.record_batch_max},
-      coupon::Recorder::Deps{
-          .source = *log_,
-          .store = *coupon_store_,
-          .gate = *gate_,
-          .on_over_admitted = [this](coupon::CouponId id) { reconciler_->RequestRebuild(id); }});
-  writer_ = std::make_unique<coupon::ClaimWriter>(
-      coupon::ClaimWriter::Options{.batch_claims_max =
-                                       static_cast<size_t>(config.coupon.claim_batch_max)},
-      *log_);
-  issuer_ = std::make_unique<coupon::Issuer>(
-      coupon::Issuer::Options{
-          .claims_waiting_max = static_cast<size_t>(config.coupon.claims_queued_max),
-          .batch_claims_max = static_cast<size_t>(config.coupon.claim_batch_max),
-          .ack_deadline = config.coupon.ack_deadline},
-      coupon::Issuer::Deps{.gate = *gate_,
-                           .writer = *writer_,
-                           .log = *log_,
-                           .store = *coupon_store_,
-                           .directory = *directory_,
-                           .reconciler = *reconciler_,
-                           .clock = clock_});
-  catalog_ =
-      std::make_unique<product::Catalog>(CatalogOptions(config.product), *product_store_, clock_);
-  RETURN_IF_ERROR(reconciler_->Reconcile());
-  reconciler_->Start();
-
-  ASSIGN_OR_RETURN(
-      server_, rpc::Server::Create({.address = config.rpc.address.ToString(),
-                                    .socket_path = config.rpc.socket_path,
-                                    .completion_queues = config.rpc.completion_queues,
-                                    .calls_in_flight_max = config.rpc.requests_in_flight_max},
-                                   {.issuer = *issuer_, .catalog = *catalog_, .clock = clock_}));
+  if (config.app.roles.api) {
+    MakeApi();
+    ASSIGN_OR_RETURN(
+        server_, rpc::Server::Create({.address = config.rpc.address.ToString(),
+                                      .socket_path = config.rpc.socket_path,
+                                      .completion_queues = config.rpc.completion_queues,
+                                      .calls_in_flight_max = config.rpc.requests_in_flight_max},
+                                     {.issuer = *issuer_, .catalog = *catalog_, .clock = clock_}));
+  }
   ASSIGN_OR_RETURN(admin_, AdminServer::Create({.host = config.admin.address.host,
                                                 .port = config.admin.address.port,
                                                 .info = {.name = "ecom-server",
@@ -152,64 +104,174 @@ absl::Status App::Start() {
                                                          .commit = kCommit,
                                                          .compiler = kCompiler,
                                                          .started_at = started_at_,
-                                                         .backend = "embedded",
+                                                         .backend = std::string(backing_->name()),
                                                          .config_digest = parsed_.Digest()}},
                                                {.metrics = [this] { return Metrics(); },
                                                 .health = [this] { return Health(); },
                                                 .meters = [this] { return Meters(); }}));
+  starter_ = std::thread([this] { BecomeReady(); });
   return absl::OkStatus();
+}
+
+void App::MakeApi() {
+  const Config& config = parsed_.config;
+  writer_ = std::make_unique<coupon::ClaimWriter>(
+      coupon::ClaimWriter::Options{.batch_claims_max =
+                                       static_cast<size_t>(config.coupon.claim_batch_max)},
+      backing_->log());
+  issuer_ = std::make_unique<coupon::Issuer>(
+      coupon::Issuer::Options{
+          .claims_waiting_max = static_cast<size_t>(config.coupon.claims_queued_max),
+          .batch_claims_max = static_cast<size_t>(config.coupon.claim_batch_max),
+          .ack_deadline = config.coupon.ack_deadline},
+      coupon::Issuer::Deps{.gate = backing_->gate(),
+                           .writer = *writer_,
+                           .log = backing_->log(),
+                           .store = backing_->coupon_store(),
+                           .directory = *directory_,
+                           .reconciler = *reconciler_,
+                           .clock = clock_});
+  catalog_ = std::make_unique<product::Catalog>(CatalogOptions(config.product),
+                                                backing_->product_store(), clock_);
+}
+
+/// Waits for the stores, prepares them, starts what works on them, and serves once all is ready.
+void App::BecomeReady() {
+  bool reported = false;
+  absl::Status prepared = backing_->Prepare(sample_ ? &*sample_ : nullptr);
+  while (!prepared.ok() && !absl::IsFailedPrecondition(prepared)) {
+    if (!std::exchange(reported, true)) {
+      base::Log(base::Level::kWarn, "waiting for a dependency", {{"error", prepared}});
+    }
+    if (!WaitUnlessStopping(kPrepareInterval)) return;
+    prepared = backing_->Prepare(sample_ ? &*sample_ : nullptr);
+  }
+  if (prepared.ok()) prepared = StartWork();
+  if (!prepared.ok()) {
+    {
+      std::lock_guard lock(mutex_);
+      cannot_serve_ = prepared;
+    }
+    kill(getpid(), SIGTERM);  // ends Wait
+    return;
+  }
+  while (!reconciler_->AllOpen()) {
+    if (!WaitUnlessStopping(kReadyInterval)) return;
+  }
+  Serve();
+}
+
+absl::Status App::StartWork() {
+  const Config& config = parsed_.config;
+  if (config.app.roles.recorder) {
+    ASSIGN_OR_RETURN(const std::vector<coupon::ClaimSource*> sources, backing_->OpenSources());
+    std::lock_guard lock(mutex_);
+    if (stopping_) return absl::OkStatus();
+    for (coupon::ClaimSource* source : sources) {
+      recorders_.push_back(std::make_unique<coupon::Recorder>(
+          coupon::Recorder::Options{.batch_records_max = config.coupon.record_batch_max},
+          coupon::Recorder::Deps{.source = *source,
+                                 .store = backing_->coupon_store(),
+                                 .gate = backing_->gate(),
+                                 .dead_letters = backing_->dead_letters(),
+                                 .feed = backing_->feed(),
+                                 .clock = clock_,
+                                 .on_over_admitted = [this](coupon::CouponId id) {
+                                   reconciler_->RequestRebuild(id);
+                                 }}));
+    }
+  }
+  reconciler_->Start();
+  return absl::OkStatus();
+}
+
+bool App::WaitUnlessStopping(absl::Duration duration) {
+  std::unique_lock lock(mutex_);
+  return !changed_.wait_for(lock, absl::ToChronoMilliseconds(duration),
+                            [this] { return stopping_; });
 }
 
 void App::Serve() {
   serving_ = true;
-  server_->SetServing(true);
+  if (server_) server_->SetServing(true);
   base::Log(base::Level::kInfo, "serving",
-            {{"grpc_port", server_->port()},
+            {{"grpc_port", server_ ? server_->port() : 0},
              {"admin_port", admin_->port()},
              {"data_dir", parsed_.config.app.data_dir},
+             {"backend", std::string(backing_->name())},
              {"version", kVersion},
              {"commit", kCommit}});
+}
+
+absl::Status App::Wait(const sigset_t& stop_signals) {
+  int signal = 0;
+  sigwait(&stop_signals, &signal);
+  std::lock_guard lock(mutex_);
+  if (cannot_serve_.ok()) base::Log(base::Level::kInfo, "stopping", {{"signal", signal}});
+  return cannot_serve_;
 }
 
 void App::Stop() {
   if (std::exchange(stopped_, true)) return;
   const absl::Duration drain_timeout = parsed_.config.app.drain_timeout;
-  if (serving_.exchange(false)) {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  if (starter_.joinable()) starter_.join();
+  if (serving_.exchange(false) && server_) {
     server_->SetServing(false);
     absl::SleepFor(kLameDuck);
   }
-  if (reconciler_)
+  if (reconciler_) {
     reconciler_->Stop();  // first: calls that wait for a gate would outlast the drain
+  }
   if (server_) server_->Drain(drain_timeout);
   if (issuer_) issuer_->Stop();
   if (writer_) writer_->Stop();
   if (catalog_) catalog_->Stop();
   if (server_) server_->Close();
-  if (recorder_) recorder_->Stop(drain_timeout);
+  const bool alone = parsed_.config.app.backend == Backend::kEmbedded;
+  const absl::Duration log_drain = alone ? drain_timeout : std::min(drain_timeout, kSharedLogDrain);
+  for (const auto& recorder : recorders_) recorder->BeginStop(log_drain);
+  for (const auto& recorder : recorders_) recorder->Stop(log_drain);
+  if (backing_) backing_->CloseSources();
   if (admin_) admin_->Stop();
   base::Log(base::Level::kInfo, "stopped");
 }
 
 std::vector<ComponentHealth> App::Health() {
+  const absl::Status log = backing_->log().Ready();
+  const bool gates = reconciler_->AllOpen();
   return {
       {.name = "serving", .up = serving_, .detail = serving_ ? "" : "starting or draining"},
-      {.name = "log", .up = log_->Ready().ok(), .detail = std::string(log_->Ready().message())}};
+      {.name = "log", .up = log.ok(), .detail = std::string(log.message())},
+      {.name = "gates", .up = gates, .detail = gates ? "" : "a gate is closed, or unreachable"}};
 }
 
 std::string App::Metrics() {
-  return RenderMetrics({.issuer = issuer_->stats(),
-                        .recorder = recorder_->stats(),
+  return RenderMetrics({.issuer = issuer_ ? issuer_->stats() : coupon::Issuer::Stats{},
+                        .recorder = RecorderStats(),
                         .reconciler = reconciler_->stats(),
-                        .catalog = catalog_->stats(),
-                        .calls_in_flight = server_->calls_in_flight()});
+                        .catalog = catalog_ ? catalog_->stats() : product::Catalog::Stats{},
+                        .calls_in_flight = CallsInFlight()});
 }
+
+coupon::Recorder::Stats App::RecorderStats() {
+  coupon::Recorder::Stats sum;
+  std::lock_guard lock(mutex_);
+  for (const auto& recorder : recorders_) sum += recorder->stats();
+  return sum;
+}
+
+int64_t App::CallsInFlight() const { return server_ ? server_->calls_in_flight() : 0; }
 
 std::vector<Meter> App::Meters() {
   return {{.name = "grpc.server.calls.active",
            .description = "Calls under way",
            .base_unit = "calls",
-           .measurements = {{.statistic = "VALUE",
-                             .value = static_cast<double>(server_->calls_in_flight())}},
+           .measurements = {{.statistic = "VALUE", .value = static_cast<double>(CallsInFlight())}},
            .tags = {}}};
 }
 

@@ -388,6 +388,33 @@ Option Mysql(Option option) {
   return option;
 }
 
+constexpr std::pair<std::string_view, bool Roles::*> kRoles[] = {
+    {"api", &Roles::api}, {"recorder", &Roles::recorder}, {"reconciler", &Roles::reconciler}};
+
+Option RoleList(Option option) {
+  option.allowed = "one or more of api, recorder and reconciler, with commas between";
+  option.parse = [](std::string_view text, Config& config) -> bool {
+    Roles roles;
+    for (const std::string& name :
+         std::vector<std::string>(absl::StrSplit(std::string(text), ','))) {
+      const auto role =
+          std::ranges::find(kRoles, name, &std::pair<std::string_view, bool Roles::*>::first);
+      if (role == std::end(kRoles)) return false;
+      roles.*role->second = true;
+    }
+    config.app.roles = roles;
+    return true;
+  };
+  option.show = [](const Config& config) {
+    std::vector<std::string> names;
+    for (const auto& [name, role] : kRoles) {
+      if (config.app.roles.*role) names.emplace_back(name);
+    }
+    return absl::StrJoin(names, ",");
+  };
+  return option;
+}
+
 Option Zone(Option option) {
   option.allowed = "a name of the IANA time zone database, such as Asia/Seoul or UTC";
   option.parse = [](std::string_view text, Config& config) -> bool {
@@ -424,6 +451,8 @@ std::vector<Option> MakeOptions() {
           {kGeneral, "backend", "BACKEND", "NAME", "embedded",
            "Where everything is kept: in one SQLite file, or in Redis, Kafka and MySQL."},
           {{"embedded", Backend::kEmbedded}, {"stack", Backend::kStack}}, ECOM_FIELD(app.backend)),
+      RoleList({kGeneral, "roles", "ECOM_ROLES", "NAME,...", "api,recorder,reconciler",
+                "What this process does. With backend = embedded it has to be all of it."}),
       Path({kGeneral, "data-dir", "DATA_DIR", "FOLDER", ".data",
             "The folder of the data file and the sockets."},
            false, ECOM_FIELD(app.data_dir)),
@@ -468,6 +497,11 @@ std::vector<Option> MakeOptions() {
       Number({kCoupons, "record-batch-max", "ECOM_RECORD_BATCH_MAX", "COUNT", "1000",
               "Claims that are recorded in one transaction."},
              1, 100'000, ECOM_FIELD(coupon.record_batch_max)),
+      Number(
+          {kCoupons, "recorders", "ECOM_RECORDERS", "COUNT", "3",
+           "Consumers of the claim log in this process, with backend = stack: as many as the log "
+           "has partitions, less what other processes have."},
+          1, 64, ECOM_FIELD(coupon.recorders)),
       Duration({kCoupons, "ack-deadline", "ECOM_ACK_DEADLINE", "DURATION", "2s",
                 "How long after the gate was asked QUEUED may still be sent."},
                absl::Milliseconds(50), absl::Minutes(1), ECOM_FIELD(coupon.ack_deadline)),
@@ -501,6 +535,9 @@ std::vector<Option> MakeOptions() {
       Redis({kStack, "redis-url", "REDIS_URL", "URL", "redis://127.0.0.1:6379",
              "The Redis of the gate."},
             ECOM_FIELD(redis.gate)),
+      Switch({kStack, "redis-cluster", "ECOM_REDIS_CLUSTER", "BOOL", "false",
+              "Puts the coupon's id in braces in the gate's keys, as Redis Cluster needs it."},
+             ECOM_FIELD(redis.gate_cluster)),
       Redis({kStack, "cache-url", "CACHE_URL", "URL", "unix://<DATA_DIR>/cache.sock",
              "The Redis of the product cache; never the gate's, whose keys must not be evicted."},
             ECOM_FIELD(redis.cache)),
@@ -767,6 +804,10 @@ void CheckTogether(const Config& config, const std::vector<Setting>& settings, P
   };
   if (config.coupon.claim_batch_max > config.coupon.claims_queued_max) {
     complain("claims-queued-max", " must not be below ", "claim-batch-max");
+  }
+  if (config.app.backend == Backend::kEmbedded &&
+      config.app.roles != Roles{.api = true, .recorder = true, .reconciler = true}) {
+    complain("roles", " must be all of them with ", "backend");
   }
   if (config.product.soft_ttl > config.product.hard_ttl) {
     complain("product-soft-ttl", " must not be above ", "product-hard-ttl");

@@ -20,6 +20,15 @@ enum class Backend {
   kStack,     ///< Redis, Kafka and MySQL
 };
 
+/// What a process does; each may run in several.
+struct Roles {
+  bool api = false;         ///< serves gRPC
+  bool recorder = false;    ///< turns the log into rows
+  bool reconciler = false;  ///< repairs gates and reservations
+
+  friend bool operator==(const Roles&, const Roles&) = default;
+};
+
 /// Where to listen or to connect to over TCP.
 struct HostPort {
   std::string host;  ///< a name, an IPv4 address, or an IPv6 address without its brackets
@@ -59,6 +68,7 @@ struct MysqlUrl {
 struct Config {
   struct App {
     Backend backend = Backend::kEmbedded;
+    Roles roles;
     std::string config_file;  ///< empty: none
     std::string data_dir;
     std::string tz_name;
@@ -87,6 +97,7 @@ struct Config {
     int claims_queued_max = 0;
     int64_t reservations_max = 0;
     int record_batch_max = 0;
+    int recorders = 0;
     absl::Duration ack_deadline;
     absl::Duration reconcile_interval;
   } coupon;
@@ -103,6 +114,7 @@ struct Config {
 
   struct Redis {
     RedisUrl gate;
+    bool gate_cluster = false;
     RedisUrl cache;
   } redis;
 

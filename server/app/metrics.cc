@@ -4,6 +4,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <initializer_list>
+#include <limits>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -46,6 +47,26 @@ Sample Cache(const char* level, const char* result, int64_t value) {
   return {.labels = {{"level", level}, {"result", result}}, .value = value};
 }
 
+MetricFamily RowDelays(const coupon::Recorder::Stats& recorder) {
+  MetricFamily family{.name = "coupon_queue_to_row_seconds",
+                      .help = "How long after the claim its row was there.",
+                      .type = MetricType::Histogram,
+                      .metric = {}};
+  ClientMetric::Histogram& histogram = family.metric.emplace_back().histogram;
+  uint64_t cumulative = 0;
+  for (size_t i = 0; i < recorder.row_delays.size(); ++i) {
+    cumulative += static_cast<uint64_t>(recorder.row_delays[i]);
+    const bool last = i == coupon::Recorder::kRowDelayBounds.size();
+    histogram.bucket.push_back(
+        {.cumulative_count = cumulative,
+         .upper_bound = last ? std::numeric_limits<double>::infinity()
+                             : absl::ToDoubleSeconds(coupon::Recorder::kRowDelayBounds[i])});
+  }
+  histogram.sample_count = cumulative;
+  histogram.sample_sum = absl::ToDoubleSeconds(recorder.row_delay_sum);
+  return family;
+}
+
 }  // namespace
 
 std::string RenderMetrics(const MetricsSnapshot& snapshot) {
@@ -62,11 +83,21 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
       Family("coupon_recorded_total", "Log records by what became of them.", MetricType::Counter,
              {Result("issued", recorder.issued), Result("duplicate", recorder.duplicate),
               Result("over_admitted", recorder.over_admitted), Result("stale", recorder.stale),
-              Result("unknown_coupon", recorder.unknown_coupon)}),
+              Result("dead_letter", recorder.dead)}),
+      Family("coupon_published_total", "Events on coupon-issued.", MetricType::Counter,
+             {{{}, recorder.published}}),
+      RowDelays(recorder),
+      Family("coupon_consumer_last_success_timestamp_seconds",
+             "When a batch was recorded last, or the log was seen to be empty.", MetricType::Gauge,
+             {{{}, absl::ToUnixSeconds(recorder.last_success)}}),
       Family("coupon_gate_rebuilds_total", "Gates built anew.", MetricType::Counter,
              {{{}, reconciler.rebuilds}}),
       Family("coupon_republished_total", "Reservations that were appended again.",
              MetricType::Counter, {{{}, reconciler.republished}}),
+      Family("coupon_settled_late_total", "Reservations whose row the gate had not heard of.",
+             MetricType::Counter, {{{}, reconciler.settled}}),
+      Family("coupon_gates_closed", "Gates that ought to admit and do not.", MetricType::Gauge,
+             {{{}, reconciler.gates_closed}}),
       Family("coupon_gates_open", "Gates that admit.", MetricType::Gauge,
              {{{}, reconciler.gates_open}}),
       Family("coupon_reservations", "Claims accepted and not yet recorded, at the last pass.",

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/failpoint.h"
+
 namespace ecom::coupon {
 
 ClaimWriter::ClaimWriter(Options options, ClaimLog& log)
@@ -26,7 +28,9 @@ void ClaimWriter::Append(std::vector<Entry>& entries) {
   for (Entry& entry : entries) {
     if (entry.claim) claims.push_back(*std::move(entry.claim));
   }
+  if (!claims.empty()) base::Failpoint("writer.before-append");
   const absl::Status status = claims.empty() ? absl::OkStatus() : log_.Append(claims);
+  if (!claims.empty()) base::Failpoint("writer.after-append");
   if (!status.ok()) Keep(claims);
   for (Entry& entry : entries) entry.settled(status);
 }

@@ -61,6 +61,9 @@ struct Coupon {
   absl::Time ends_at;
   /// The generation that the coupon's gate must be at.
   Generation gate_generation;
+  /// Where the gate of that generation was built: see GateState::home. A gate elsewhere may look
+  /// alike and yet have lost what it admitted last.
+  std::string gate_home;
 
   friend bool operator==(const Coupon&, const Coupon&) = default;
 };
@@ -94,6 +97,8 @@ struct AdmittedClaim {
   std::string incarnation;
   Generation generation;
   absl::Time claimed_at;
+  /// W3C trace context of the request, as its `traceparent` header has it; empty: none.
+  std::string trace_parent;
 };
 
 /// How a claim ended, or where it is on its way.

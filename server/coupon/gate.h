@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -38,19 +39,19 @@ class CouponGate {
   /// request again, duplicate, window, stock. Idempotent on (user, request).
   ///
   /// Returns one Admission per claim, or
-  /// * FAILED_PRECONDITION: the gate is not armed at `coupon.gate_generation`; nothing was
-  ///   taken. Arm or rebuild it, then ask again.
+  /// * FAILED_PRECONDITION: the gate is not armed at `coupon.gate_generation`, or not at
+  ///   `coupon.gate_home`; nothing was taken. Arm or rebuild it, then ask again.
   /// * UNAVAILABLE: nothing was taken; safe to retry.
   /// * DEADLINE_EXCEEDED: unknown outcome; retry with the same claims.
   virtual absl::StatusOr<std::vector<Admission>> Admit(const Coupon& coupon,
                                                        std::span<const Claim> claims) = 0;
 
-  /// Finds the reservation of each holder, in order; nullopt where there is none, or no gate is
-  /// armed. One round trip.
+  /// Finds the reservation of each user, in order; nullopt where there is none. One round trip.
   ///
-  /// Returns UNAVAILABLE when the gate cannot be asked.
+  /// * FAILED_PRECONDITION: the gate is not armed at `coupon.gate_generation`, so it does not know.
+  /// * UNAVAILABLE: it cannot be asked.
   virtual absl::StatusOr<std::vector<std::optional<RequestId>>> FindReservations(
-      std::span<const Holder> holders) = 0;
+      const Coupon& coupon, std::span<const UserId> users) = 0;
 
   /// Drops the reservations of claims whose fate is in the store. Idempotent; a holder whose
   /// reservation is of another request keeps it. One round trip.
@@ -78,6 +79,7 @@ struct Reservation {
 /// The state of one coupon's gate.
 struct GateState {
   Generation generation;
+  /// Whether Admit would find it whole and open.
   bool open = false;
   int64_t total = 0;
   int64_t stock = 0;
@@ -87,25 +89,39 @@ struct GateState {
   friend bool operator==(const GateState&, const GateState&) = default;
 };
 
+/// What is known of a gate that was closed.
+struct ClosedGate {
+  /// Claims that it admitted up to now may still be on their way to a promise.
+  bool may_have_admitted = false;
+  /// Where the next gate will be built; another text after each event, such as a restart or a
+  /// failover, in which the place may have forgotten something.
+  std::string home;
+};
+
 /// Opens and closes gates: the reconciler's side. Thread-safe.
 class GateControl {
  public:
   virtual ~GateControl() = default;
 
   /// Opens the gate of `coupon` at `coupon.gate_generation` with `contents` and no reservations,
-  /// whatever it held before. Idempotent. Returns UNAVAILABLE when it cannot be reached.
+  /// whatever it held before. Idempotent.
+  ///
+  /// * FAILED_PRECONDITION: the place is not `coupon.gate_home` any more, or somebody has closed
+  ///   the gate for this or a later generation; begin the rebuild anew.
+  /// * UNAVAILABLE: it cannot be reached.
   virtual absl::Status Arm(const Coupon& coupon, GateContents contents) = 0;
 
-  /// From now on, Admit answers FAILED_PRECONDITION for this coupon. Idempotent.
-  ///
-  /// Returns whether the gate was open, or UNAVAILABLE when it cannot be reached.
-  virtual absl::StatusOr<bool> Close(CouponId coupon) = 0;
+  /// From now on Admit answers FAILED_PRECONDITION for this coupon, and nothing but an Arm at
+  /// `coupon.gate_generation` or a later one opens its gate again. Idempotent. UNAVAILABLE: it
+  /// cannot be reached.
+  virtual absl::StatusOr<ClosedGate> Close(const Coupon& coupon) = 0;
 
   /// Drops a gate that is over for good. Idempotent. Returns UNAVAILABLE.
   virtual absl::Status Disarm(CouponId coupon) = 0;
 
-  /// Reads the state of one gate: nullopt when there is none. Returns UNAVAILABLE.
-  virtual absl::StatusOr<std::optional<GateState>> Inspect(CouponId coupon) = 0;
+  /// Reads the state of one gate, which is not open where it is not at `coupon.gate_home`: nullopt
+  /// when there is none. Returns UNAVAILABLE.
+  virtual absl::StatusOr<std::optional<GateState>> Inspect(const Coupon& coupon) = 0;
 
   /// Reads up to `reservations_max` reservations that were made before `before`, in no special
   /// order. Returns UNAVAILABLE.

@@ -4,6 +4,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/failpoint.h"
+
 namespace ecom::coupon {
 namespace {
 
@@ -26,6 +28,11 @@ absl::Status Validate(const IssueRequest& request) {
     return absl::InvalidArgumentError("idempotency_key must be 1 to 128 visible ASCII characters");
   }
   return Validate(request.holder);
+}
+
+/// Whether the coupon has a gate, or should have one.
+bool IsArmable(const Coupon& coupon, absl::Time now) {
+  return now >= coupon.starts_at && now < coupon.ends_at + kArmedPastEnd;
 }
 
 absl::Status Full() { return absl::UnavailableError("too many claims are waiting"); }
@@ -130,7 +137,7 @@ void Issuer::Enter(PendingPtr pending, std::shared_ptr<const Coupon> coupon) {
   pending->coupon = std::move(coupon);
 
   const absl::Time now = deps_.clock.Now();
-  if (now < pending->coupon->starts_at || now >= pending->coupon->ends_at + kArmedPastEnd) {
+  if (!IsArmable(*pending->coupon, now)) {
     // No gate is armed; but holders there may be, before the start too, when it was moved.
     pending->otherwise = IssueOutcome::kNotOpen;
     return Hand(rows_, std::move(pending));
@@ -187,6 +194,7 @@ void Issuer::AskGateFor(const Coupon& coupon, std::vector<PendingPtr>& group) {
     }
     return;
   }
+  base::Failpoint("issuer.after-gate");
   std::vector<ClaimWriter::Entry> entries;
   for (size_t i = 0; i < group.size(); ++i) {
     Decide(std::move(group[i]), (*admissions)[i], coupon, entries);
@@ -209,7 +217,8 @@ void Issuer::Decide(PendingPtr pending, const Admission& admission, const Coupon
                           .request = pending->id,
                           .incarnation = coupon.incarnation,
                           .generation = coupon.gate_generation,
-                          .claimed_at = deps_.clock.Now()};
+                          .claimed_at = deps_.clock.Now(),
+                          .trace_parent = std::move(pending->request.trace_parent)};
       entries.push_back(
           {.claim = std::move(claim),
            .settled = [this, pending = std::move(pending)](const absl::Status& durable) mutable {
@@ -300,26 +309,49 @@ void Issuer::Find(Holder holder, FindDone done) {
 }
 
 void Issuer::FindBatch(std::vector<Query>& queries) {
+  absl::flat_hash_map<CouponId, std::vector<Query>> groups;
+  for (Query& query : queries) groups[query.holder.coupon].push_back(std::move(query));
+  for (auto& [id, group] : groups) FindOf(id, std::move(group));
+}
+
+void Issuer::FindOf(CouponId id, std::vector<Query> queries) {
+  const auto answer_all = [&](const absl::StatusOr<std::optional<coupon::Issue>>& answer) {
+    for (Query& query : queries) query.done(answer);
+  };
+  const auto coupon = Definition(id);
+  if (!coupon.ok()) return answer_all(coupon.status());
+  if (*coupon == nullptr) return answer_all(std::optional<coupon::Issue>());
+
   std::vector<Holder> holders;
-  for (const Query& query : queries) holders.push_back(query.holder);
-  std::unique_lock<std::mutex> order = OrderAdmissions();
-  const auto reservations = deps_.gate.FindReservations(holders);
-  if (order.owns_lock()) order.unlock();
-  if (!reservations.ok()) {
-    for (Query& query : queries) query.done(reservations.status());
-    return;
+  std::vector<UserId> users;
+  for (const Query& query : queries) {
+    holders.push_back(query.holder);
+    users.push_back(query.holder.user);
+  }
+  std::vector<std::optional<RequestId>> reservations(queries.size());
+  absl::Status gate_knows;
+  if (IsArmable(**coupon, deps_.clock.Now())) {
+    const std::unique_lock<std::mutex> order = OrderAdmissions();
+    auto found = deps_.gate.FindReservations(**coupon, users);
+    gate_knows = found.status();
+    if (found.ok()) reservations = *std::move(found);
   }
   const auto issues = deps_.store.FindIssues(holders);
   std::vector<ClaimWriter::Entry> entries;
   for (size_t i = 0; i < queries.size(); ++i) {
     FindDone& done = queries[i].done;
-    if (!(*reservations)[i]) {
-      done(issues.ok() ? absl::StatusOr<std::optional<coupon::Issue>>((*issues)[i])
-                       : issues.status());
+    if (!reservations[i]) {
+      if (!issues.ok()) {
+        done(issues.status());
+      } else if (!(*issues)[i] && !gate_knows.ok()) {
+        done(absl::UnavailableError(gate_knows.message()));
+      } else {
+        done((*issues)[i]);
+      }
       continue;
     }
     coupon::Issue queued{
-        .request = *(*reservations)[i], .state = IssueState::kQueued, .issued_at = {}};
+        .request = *reservations[i], .state = IssueState::kQueued, .issued_at = {}};
     if (deps_.gate.Durable()) {
       done(queued);
       continue;
@@ -332,6 +364,18 @@ void Issuer::FindBatch(std::vector<Query>& queries) {
          }});
   }
   if (!entries.empty()) deps_.writer.Add(entries);
+}
+
+/// nullptr: there is no such coupon. Blocks for a query where the definition is not known.
+absl::StatusOr<std::shared_ptr<const Coupon>> Issuer::Definition(CouponId id) {
+  std::optional<CouponDirectory::Found> found = deps_.directory.Find(id);
+  if (!found || found->reload) {
+    const absl::Status loaded = deps_.directory.Load({&id, 1});
+    if (!found && !loaded.ok()) return loaded;
+    if (auto fresh = deps_.directory.Find(id)) found = std::move(fresh);
+  }
+  if (!found) return absl::UnavailableError("the coupon's definition was not kept");
+  return std::move(found->coupon);
 }
 
 /// Where a reservation is visible before its claim waits for the log, nobody may see it in

@@ -28,6 +28,8 @@ struct IssueRequest {
   Holder holder;
   /// 1 to 128 visible ASCII characters, or absent.
   std::optional<std::string> idempotency_key;
+  /// W3C trace context, as its `traceparent` header has it; empty: none.
+  std::string trace_parent;
   /// On Clock::Monotonic. A request that is past it is dropped before the gate.
   absl::Duration deadline = absl::InfiniteDuration();
 };
@@ -98,7 +100,8 @@ class Issuer {
   /// Tells where the holder's claim is on its way: the reservation first, then the store (the
   /// other order could miss both). nullopt: never accepted. `done` as for Issue.
   ///
-  /// Errors: INVALID_ARGUMENT: a malformed id. UNAVAILABLE: ask again.
+  /// Errors: INVALID_ARGUMENT: a malformed id. UNAVAILABLE: ask again; also where there is no row
+  /// and the gate, which ought to be open, cannot say whether there is a reservation.
   void Find(Holder holder, FindDone done);
 
   /// Finishes what has begun, then refuses. The writer is stopped after this. Idempotent.
@@ -122,6 +125,8 @@ class Issuer {
   void ArmThenAskAgain(std::vector<PendingPtr>& batch);
   void CompareWithRows(std::vector<PendingPtr>& batch);
   void FindBatch(std::vector<Query>& queries);
+  void FindOf(CouponId id, std::vector<Query> queries);
+  absl::StatusOr<std::shared_ptr<const Coupon>> Definition(CouponId id);
 
   void Answer(PendingPtr pending, absl::StatusOr<IssueAnswer> answer);
   std::unique_lock<std::mutex> OrderAdmissions();

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 
@@ -41,10 +42,10 @@ void Reconciler::Stop() {
 }
 
 void Reconciler::Run() {
-  for (;;) {
+  for (absl::Duration wait = absl::ZeroDuration();; wait = options_.interval) {
     {
       std::unique_lock lock(mutex_);
-      wake_.wait_for(lock, absl::ToChronoMilliseconds(options_.interval),
+      wake_.wait_for(lock, absl::ToChronoMilliseconds(wait),
                      [this] { return stopping_ || !rebuild_requests_.empty(); });
       if (stopping_) return;
     }
@@ -57,73 +58,105 @@ void Reconciler::Run() {
 }
 
 absl::Status Reconciler::Reconcile() {
-  // Locked before the store is read: a gate that is armed meanwhile would look superfluous.
   std::lock_guard rebuild_lock(rebuild_mutex_);
+  const absl::Status status = ReconcileLocked();
+  all_open_ = status.ok() && gates_closed_ == 0;
+  return status;
+}
+
+absl::Status Reconciler::ReconcileLocked() {
   ASSIGN_OR_RETURN(const std::vector<Coupon> armable, deps_.store.FindArmable(deps_.clock.Now()));
   absl::flat_hash_set<CouponId> requested;
   {
     std::lock_guard lock(mutex_);
     std::swap(requested, rebuild_requests_);
   }
-  reservations_ = 0;
-  drifting_ = 0;
+  std::vector<Wish> wishes;
+  std::vector<Coupon> with_reservations;
+  int64_t open = 0, reservations = 0, drifting = 0;
   absl::Status status;
   for (const Coupon& coupon : armable) {
-    status.Update(requested.contains(coupon.id) ? RebuildLocked(coupon.id)
-                                                : ReconcileCoupon(coupon));
+    deps_.directory.Put(coupon);
+    const auto state = deps_.control.Inspect(coupon);
+    if (!state.ok()) {
+      status.Update(state.status());
+      continue;
+    }
+    if (!*state || !(*state)->open || (*state)->generation != coupon.gate_generation) {
+      wishes.push_back({.coupon = coupon});
+      continue;
+    }
+    ++open;
+    reservations += (*state)->reservations;
+    const bool contradicts = options_.repairs && Contradicts(coupon, **state);
+    drifting += contradicts ? 1 : 0;
+    if (contradicts || requested.contains(coupon.id)) {
+      wishes.push_back({.coupon = coupon, .force = true});
+    } else if ((*state)->reservations > 0) {
+      with_reservations.push_back(coupon);
+    }
+  }
+  gates_open_ = open;
+  gates_closed_ = static_cast<int64_t>(armable.size()) - open;
+  reservations_ = reservations;
+  drifting_ = drifting;
+  if (!wishes.empty()) {
+    const absl::Status rebuilt = RebuildLocked(wishes);
+    if (rebuilt.ok()) {
+      gates_open_ += gates_closed_;
+      gates_closed_ = 0;
+    }
+    status.Update(rebuilt);
+  }
+  if (options_.repairs) {
+    for (const Coupon& coupon : with_reservations) status.Update(SettleOrRepublish(coupon));
   }
   status.Update(DisarmAllBut(armable));
-  gates_open_ = static_cast<int64_t>(armed_.size());
   return status;
 }
 
-absl::Status Reconciler::ReconcileCoupon(const Coupon& coupon) {
-  deps_.directory.Put(coupon);
-  ASSIGN_OR_RETURN(const std::optional<GateState> state, deps_.control.Inspect(coupon.id));
-  if (!state || !state->open || state->generation != coupon.gate_generation) {
-    return RebuildLocked(coupon.id);
-  }
-  reservations_ += state->reservations;
-  if (Contradicts(coupon, *state)) {
-    ++drifting_;
-    base::Log(base::Level::kWarn, "the gate contradicts the rows; it is rebuilt",
-              {{"coupon_id", coupon.id.value},
-               {"gate_total", state->total},
-               {"gate_stock", state->stock},
-               {"gate_participants", state->participants},
-               {"gate_reservations", state->reservations},
-               {"total_quantity", coupon.total_quantity},
-               {"available_quantity", coupon.available_quantity}});
-    return RebuildLocked(coupon.id);
-  }
-  if (state->reservations > 0) return Republish(coupon);
-  return absl::OkStatus();
-}
-
 /// By itself and against what the store allows at once. The store was read first, and a row is
-/// there before the gate hears of it: so of the gate's participants at least `told` were rows when
-/// the store was read, and at most all of them; between the two lies no contradiction.
+/// there before the gate hears of it: so when the store was read there were at least as many rows
+/// as the gate had been told of in an earlier pass, and at most as many as it has participants now;
+/// between the two lies no contradiction.
 ///
-/// Against the rows only while nothing is on its way and only when the same difference stays; one
-/// that a rebuild did not cure lies in the store, and no second rebuild would cure it.
+/// Against the rows only while nothing is on its way and nothing moves; a difference that a rebuild
+/// did not cure lies in the store, and no second rebuild would cure it.
 bool Reconciler::Contradicts(const Coupon& coupon, const GateState& state) {
-  const int64_t told = state.participants - state.reservations;
+  Memory& memory = memories_[coupon.id];
+  if (memory.generation != state.generation) memory.told = 0;
+  memory.generation = state.generation;
+  const int64_t told = std::exchange(memory.told, state.participants - state.reservations);
   const int64_t allowed_min = std::min(coupon.total_quantity, coupon.available_quantity + told);
   const int64_t allowed_max =
       std::max(state.participants,
                std::min(coupon.total_quantity, coupon.available_quantity + state.participants));
-  if (state.stock + state.participants != state.total || state.total < allowed_min ||
-      state.total > allowed_max) {
-    return true;
-  }
-
   const int64_t difference = state.stock - coupon.available_quantity;
-  Suspicion& suspicion = suspicions_[coupon.id];
-  if (state.reservations > 0) return false;
-  if (difference != suspicion.difference || difference == 0) suspicion = {.difference = difference};
-  if (difference == 0 || ++suspicion.passes < kSuspiciousPasses || suspicion.rebuilt) return false;
-  suspicion.rebuilt = true;
-  return true;
+  bool contradicts = state.stock + state.participants != state.total || state.total < allowed_min ||
+                     state.total > allowed_max;
+  if (!contradicts && state.reservations == 0 && difference != 0) {
+    if (difference != memory.difference) memory.rebuilt = false;
+    const bool moved = difference != memory.difference || state.participants != memory.participants;
+    memory.passes = moved ? 1 : memory.passes + 1;
+    contradicts = memory.passes >= kSuspiciousPasses && !memory.rebuilt;
+    memory.rebuilt |= contradicts;
+  } else {
+    memory.passes = 0;
+    if (difference == 0) memory.rebuilt = false;
+  }
+  memory.difference = difference;
+  memory.participants = state.participants;
+  if (contradicts) {
+    base::Log(base::Level::kWarn, "the gate contradicts the rows; it is rebuilt",
+              {{"coupon_id", coupon.id.value},
+               {"gate_total", state.total},
+               {"gate_stock", state.stock},
+               {"gate_participants", state.participants},
+               {"gate_reservations", state.reservations},
+               {"total_quantity", coupon.total_quantity},
+               {"available_quantity", coupon.available_quantity}});
+  }
+  return contradicts;
 }
 
 absl::Status Reconciler::EnsureArmed(CouponId id) {
@@ -131,35 +164,83 @@ absl::Status Reconciler::EnsureArmed(CouponId id) {
   const std::array<CouponId, 1> ids = {id};
   ASSIGN_OR_RETURN(std::vector<std::optional<Coupon>> coupons, deps_.store.FindCoupons(ids));
   if (!coupons[0]) return absl::NotFoundError(absl::StrCat("no coupon ", id.value));
-  ASSIGN_OR_RETURN(const std::optional<GateState> state, deps_.control.Inspect(id));
+  ASSIGN_OR_RETURN(const std::optional<GateState> state, deps_.control.Inspect(*coupons[0]));
   if (state && state->open && state->generation == coupons[0]->gate_generation) {
     deps_.directory.Put(*std::move(coupons[0]));
     return absl::OkStatus();
   }
-  return RebuildLocked(id);
+  return RebuildLocked({{.coupon = *std::move(coupons[0])}});
 }
 
-/// Opens the gate anew, so that it holds what the rows hold. Whoever the log does not know by
-/// then was never promised anything, and never will be: see the barrier and ack_deadline.
-absl::Status Reconciler::RebuildLocked(CouponId id) {
-  ASSIGN_OR_RETURN(const bool was_open, deps_.control.Close(id));
-  armed_.erase(id);
-  if (was_open) NoteThatItAdmitted(id);
-  ASSIGN_OR_RETURN(const Coupon coupon, deps_.authority.AdvanceGeneration(id));
-  RETURN_IF_ERROR(WaitForPromises(id));
-  RETURN_IF_ERROR(deps_.log.AppendBarrier(id, coupon.gate_generation));
-  RETURN_IF_ERROR(WaitForBarrier(coupon));
-  ASSIGN_OR_RETURN(GateContents contents, deps_.authority.ReadContents(id));
+/// Opens gates anew, so that each holds what the rows hold. Whoever the log does not know by then
+/// was never promised anything, and never will be: see the barriers and ack_deadline. All at once,
+/// so that many gates, after a loss of all, take as long as one.
+absl::Status Reconciler::RebuildLocked(std::vector<Wish> wishes) {
+  for (const Wish& wish : wishes) armed_.erase(wish.coupon.id);
+  ASSIGN_OR_RETURN(const std::unique_ptr<GateLock> lock,
+                   deps_.authority.LockGates(options_.lock_timeout));
+  if (lock == nullptr) return absl::UnavailableError("another server is building gates");
+  ASSIGN_OR_RETURN(const std::vector<Coupon> closed, CloseAll(wishes));
+  if (closed.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(WaitForPromises(closed));
+  base::Failpoint("rebuild.before-barrier");
+  int partitions = 0;
+  for (const Coupon& coupon : closed) {
+    ASSIGN_OR_RETURN(partitions, deps_.log.AppendBarrier(coupon.id, coupon.gate_generation));
+  }
+  const absl::Duration give_up = deps_.clock.Monotonic() + options_.drain_timeout;
+  for (const Coupon& coupon : closed) {
+    RETURN_IF_ERROR(WaitForBarrier(coupon, partitions, give_up));
+  }
+  absl::Status status;
+  for (const Coupon& coupon : closed) status.Update(Open(coupon, *lock));
+  return status;
+}
+
+/// Closes the gates that still want it, each for its next generation, which is then the valid one.
+/// The store is asked first: while only the store knows of a generation, no gate is open.
+absl::StatusOr<std::vector<Coupon>> Reconciler::CloseAll(const std::vector<Wish>& wishes) {
+  std::vector<CouponId> ids;
+  for (const Wish& wish : wishes) ids.push_back(wish.coupon.id);
+  // Read under the lock: another server may have been faster.
+  ASSIGN_OR_RETURN(const auto coupons, deps_.store.FindCoupons(ids));
+  std::vector<Coupon> closed;
+  for (size_t i = 0; i < wishes.size(); ++i) {
+    if (!coupons[i]) continue;
+    ASSIGN_OR_RETURN(const std::optional<GateState> state, deps_.control.Inspect(*coupons[i]));
+    const bool open = state && state->open && state->generation == coupons[i]->gate_generation;
+    const bool moved_on = coupons[i]->gate_generation != wishes[i].coupon.gate_generation;
+    if (open && (moved_on || !wishes[i].force)) {
+      deps_.directory.Put(*coupons[i]);
+      continue;
+    }
+    ASSIGN_OR_RETURN(Coupon coupon, deps_.authority.AdvanceGeneration(ids[i]));
+    ASSIGN_OR_RETURN(const ClosedGate gate, deps_.control.Close(coupon));
+    const bool is_first = coupon.gate_generation.value == 1;
+    if (gate.may_have_admitted && !is_first) NoteThatItAdmitted(coupon.id);
+    RETURN_IF_ERROR(deps_.authority.SetHome(coupon.id, coupon.gate_generation, gate.home));
+    coupon.gate_home = gate.home;
+    closed.push_back(std::move(coupon));
+  }
+  return closed;
+}
+
+absl::Status Reconciler::Open(const Coupon& coupon, GateLock& lock) {
+  ASSIGN_OR_RETURN(GateContents contents, deps_.authority.ReadContents(coupon.id));
   const int64_t stock = contents.stock;
   const int64_t participants = static_cast<int64_t>(contents.participants.size());
   Coupon armed = coupon;
   armed.total_quantity = stock + participants;  // less than the coupon's where a person took units
+  // Whoever holds it now may have closed this gate for a later generation already.
+  if (!lock.Held()) return absl::UnavailableError("the lock of the gates was lost");
+  base::Failpoint("rebuild.before-arm");
   RETURN_IF_ERROR(deps_.control.Arm(armed, std::move(contents)));
   deps_.directory.Put(coupon);
-  armed_.insert(id);
+  armed_.insert(coupon.id);
+  suspects_.erase(coupon.id);
   ++rebuilds_;
   base::Log(base::Level::kInfo, "gate open",
-            {{"coupon_id", id.value},
+            {{"coupon_id", coupon.id.value},
              {"generation", coupon.gate_generation.value},
              {"stock", stock},
              {"participants", participants}});
@@ -170,24 +251,26 @@ void Reconciler::NoteThatItAdmitted(CouponId id) {
   promises_until_[id] = deps_.clock.Monotonic() + options_.ack_deadline;
 }
 
-/// Waits until nobody who was admitted by the gate that was closed last can still be promised
-/// anything; that gate may have been closed by an earlier try that failed.
-absl::Status Reconciler::WaitForPromises(CouponId id) {
-  const auto until = promises_until_.find(id);
-  if (until == promises_until_.end()) return absl::OkStatus();
-  const absl::Duration left = until->second - deps_.clock.Monotonic();
-  if (left > absl::ZeroDuration() && !WaitUnlessStopped(left)) {
-    return absl::UnavailableError("stopped during a rebuild");
+/// Waits until nobody who was admitted by the gates that were closed last can still be promised
+/// anything; a gate may have been closed by an earlier try that failed.
+absl::Status Reconciler::WaitForPromises(const std::vector<Coupon>& coupons) {
+  for (const Coupon& coupon : coupons) {
+    const auto until = promises_until_.find(coupon.id);
+    if (until == promises_until_.end()) continue;
+    const absl::Duration left = until->second - deps_.clock.Monotonic();
+    if (left > absl::ZeroDuration() && !WaitUnlessStopped(left)) {
+      return absl::UnavailableError("stopped during a rebuild");
+    }
+    promises_until_.erase(until);
   }
-  promises_until_.erase(until);
   return absl::OkStatus();
 }
 
-absl::Status Reconciler::WaitForBarrier(const Coupon& coupon) {
-  const absl::Duration give_up = deps_.clock.Monotonic() + options_.drain_timeout;
+absl::Status Reconciler::WaitForBarrier(const Coupon& coupon, int partitions,
+                                        absl::Duration give_up) {
   absl::Duration wait = kBarrierPollMin;
   for (;;) {
-    ASSIGN_OR_RETURN(const Generation passed, deps_.authority.PassedBarrier(coupon.id));
+    ASSIGN_OR_RETURN(const Generation passed, deps_.authority.PassedBarrier(coupon.id, partitions));
     if (passed >= coupon.gate_generation) return absl::OkStatus();
     if (deps_.clock.Monotonic() >= give_up) {
       return absl::UnavailableError("the recorder did not come to the barrier in time");
@@ -197,32 +280,102 @@ absl::Status Reconciler::WaitForBarrier(const Coupon& coupon) {
   }
 }
 
-/// Appends again what is reserved and was lost between gate and log. Old age alone proves
-/// nothing, the recorder may lag: so the log must be read to its end first.
-absl::Status Reconciler::Republish(const Coupon& coupon) {
-  const absl::Time before = deps_.clock.Now() - options_.reservation_age_max;
-  ASSIGN_OR_RETURN(std::vector<Reservation> suspects,
-                   deps_.control.FindReservationsBefore(coupon.id, before, options_.republish_max));
-  if (suspects.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const int64_t lag, deps_.source.Lag());
-  if (lag > 0) return absl::OkStatus();
-  // Read once more: what the recorder had in hand at the first reading is settled by now.
-  ASSIGN_OR_RETURN(const std::vector<Reservation> lost,
-                   deps_.control.FindReservationsBefore(coupon.id, before, options_.republish_max));
+/// Reservations that are old and no row. Old age alone proves nothing, the recorder may lag: so the
+/// log's end is read once they are old, and they are lost when all before it is recorded and they
+/// are still there.
+absl::StatusOr<std::vector<Reservation>> Reconciler::FindLost(const Coupon& coupon) {
+  if (!suspects_.contains(coupon.id)) {
+    const absl::Time before = deps_.clock.Now() - options_.reservation_age_max;
+    ASSIGN_OR_RETURN(const std::vector<Reservation> old,
+                     deps_.control.FindReservationsBefore(coupon.id, before, 1));
+    if (old.empty()) return old;
+    ASSIGN_OR_RETURN(LogPositions ends, deps_.progress.Ends());
+    suspects_[coupon.id] = {.before = before, .ends = std::move(ends)};
+  }
+  const Suspects& suspects = suspects_[coupon.id];
+  ASSIGN_OR_RETURN(const LogPositions committed, deps_.progress.Committed());
+  if (!Reached(committed, suspects.ends)) return std::vector<Reservation>();
+  ASSIGN_OR_RETURN(
+      std::vector<Reservation> lost,
+      deps_.control.FindReservationsBefore(coupon.id, suspects.before, options_.republish_max));
+  suspects_.erase(coupon.id);
+  return lost;
+}
+
+/// Tells the gate of rows that it has not heard of, and appends again what is no row.
+absl::Status Reconciler::SettleOrRepublish(const Coupon& coupon) {
+  ASSIGN_OR_RETURN(const std::vector<Reservation> lost, FindLost(coupon));
+  if (lost.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::unique_ptr<GateLock> lock,
+                   deps_.authority.LockGates(absl::ZeroDuration()));
+  if (lock == nullptr) return absl::OkStatus();  // another server is at it
+  std::vector<Holder> holders;
+  for (const Reservation& reservation : lost) holders.push_back(reservation.claim.holder);
+  ASSIGN_OR_RETURN(const std::vector<std::optional<Issue>> issues, deps_.store.FindIssues(holders));
+  std::vector<Claim> settled;
   std::vector<AdmittedClaim> claims;
-  for (const Reservation& reservation : lost) {
-    claims.push_back({.holder = reservation.claim.holder,
-                      .request = reservation.claim.request,
+  for (size_t i = 0; i < lost.size(); ++i) {
+    if (issues[i] && issues[i]->state == IssueState::kIssued) {
+      settled.push_back(lost[i].claim);
+      continue;
+    }
+    claims.push_back({.holder = lost[i].claim.holder,
+                      .request = lost[i].claim.request,
                       .incarnation = coupon.incarnation,
                       .generation = coupon.gate_generation,
-                      .claimed_at = reservation.claimed_at});
+                      .claimed_at = lost[i].claimed_at,
+                      .trace_parent = ""});
   }
-  if (claims.empty()) return absl::OkStatus();
-  RETURN_IF_ERROR(deps_.log.Append(claims));
-  republished_ += static_cast<int64_t>(claims.size());
-  base::Log(base::Level::kWarn, "reservations without a log record were appended again",
-            {{"coupon_id", coupon.id.value}, {"claims", static_cast<int64_t>(claims.size())}});
+  if (!settled.empty()) {
+    RETURN_IF_ERROR(deps_.gate.Recorded(settled));
+    settled_ += static_cast<int64_t>(settled.size());
+    base::Log(base::Level::kInfo, "the gate was told of rows that it had not heard of",
+              {{"coupon_id", coupon.id.value}, {"claims", static_cast<int64_t>(settled.size())}});
+  }
+  if (!claims.empty()) {
+    RETURN_IF_ERROR(deps_.log.Append(claims));
+    republished_ += static_cast<int64_t>(claims.size());
+    base::Log(base::Level::kWarn, "reservations without a log record were appended again",
+              {{"coupon_id", coupon.id.value}, {"claims", static_cast<int64_t>(claims.size())}});
+  }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> Reconciler::Preview() {
+  std::lock_guard rebuild_lock(rebuild_mutex_);
+  ASSIGN_OR_RETURN(const std::vector<Coupon> armable, deps_.store.FindArmable(deps_.clock.Now()));
+  std::vector<std::string> lines;
+  for (const Coupon& coupon : armable) {
+    const std::string name = absl::StrCat("coupon ", coupon.id.value, ": ");
+    ASSIGN_OR_RETURN(const std::optional<GateState> state, deps_.control.Inspect(coupon));
+    if (!state || !state->open || state->generation != coupon.gate_generation) {
+      lines.push_back(absl::StrCat(name, "rebuild the gate: it is not open at generation ",
+                                   coupon.gate_generation.value));
+      continue;
+    }
+    // Two passes, as Reconcile sees a difference only when it stays.
+    if (Contradicts(coupon, *state) || Contradicts(coupon, *state)) {
+      lines.push_back(absl::StrCat(name, "rebuild the gate: it holds ", state->stock, " units and ",
+                                   state->participants, " participants, the store has ",
+                                   coupon.available_quantity, " of ", coupon.total_quantity));
+      continue;
+    }
+    if (state->reservations == 0) continue;
+    ASSIGN_OR_RETURN(const std::vector<Reservation> lost, FindLost(coupon));
+    if (lost.empty()) continue;
+    std::vector<Holder> holders;
+    for (const Reservation& reservation : lost) holders.push_back(reservation.claim.holder);
+    ASSIGN_OR_RETURN(const auto issues, deps_.store.FindIssues(holders));
+    const auto rows = std::count_if(issues.begin(), issues.end(), [](const auto& issue) {
+      return issue && issue->state == IssueState::kIssued;
+    });
+    if (rows > 0) lines.push_back(absl::StrCat(name, "drop ", rows, " reservations that are rows"));
+    const auto without_row = static_cast<int64_t>(lost.size()) - rows;
+    if (without_row > 0) {
+      lines.push_back(absl::StrCat(name, "append ", without_row, " lost reservations again"));
+    }
+  }
+  return lines;
 }
 
 absl::Status Reconciler::DisarmAllBut(const std::vector<Coupon>& armable) {
@@ -232,7 +385,8 @@ absl::Status Reconciler::DisarmAllBut(const std::vector<Coupon>& armable) {
     RETURN_IF_ERROR(deps_.control.Disarm(id));
     NoteThatItAdmitted(id);
     armed_.erase(id);
-    suspicions_.erase(id);
+    memories_.erase(id);
+    suspects_.erase(id);
   }
   return absl::OkStatus();
 }
@@ -253,7 +407,9 @@ bool Reconciler::WaitUnlessStopped(absl::Duration duration) {
 Reconciler::Stats Reconciler::stats() const {
   return {.rebuilds = rebuilds_.load(),
           .republished = republished_.load(),
+          .settled = settled_.load(),
           .gates_open = gates_open_.load(),
+          .gates_closed = gates_closed_.load(),
           .reservations = reservations_.load(),
           .drifting = drifting_.load()};
 }

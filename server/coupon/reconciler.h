@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -31,20 +32,26 @@ class Reconciler {
     /// A rebuild waits this long after it closed an open gate: Issuer::Options::ack_deadline, so
     /// that nobody is promised a unit of the old gate afterwards.
     absl::Duration ack_deadline = absl::Seconds(2);
-    /// How long a rebuild waits for the recorder to come to its barrier.
+    /// How long a rebuild waits for the recorder to come to its barriers.
     absl::Duration drain_timeout = absl::Seconds(30);
+    /// How long it waits while another server builds gates.
+    absl::Duration lock_timeout = absl::Seconds(2);
+    /// Whether to repair what is not a closed gate: gates that contradict the rows, and
+    /// reservations that the log has lost. One server that does is enough; several take turns.
+    bool repairs = true;
     /// A reservation that is older, and neither in the log nor a row, is appended again.
     absl::Duration reservation_age_max = absl::Seconds(10);
-    /// Reservations that one pass appends again.
-    int republish_max = 1000;
+    /// Reservations of a coupon that one pass settles or appends again.
+    int republish_max = 5000;
   };
 
   struct Deps {
     CouponStore& store;
     GateAuthority& authority;
+    CouponGate& gate;
     GateControl& control;
     ClaimLog& log;
-    ClaimSource& source;
+    LogProgress& progress;
     CouponDirectory& directory;
     const base::Clock& clock;
   };
@@ -53,7 +60,11 @@ class Reconciler {
   struct Stats {
     int64_t rebuilds = 0;
     int64_t republished = 0;
+    /// Reservations whose rows were there, and whose gate had not heard of it.
+    int64_t settled = 0;
     int64_t gates_open = 0;
+    /// Gates that ought to be open and are not.
+    int64_t gates_closed = 0;
     int64_t reservations = 0;
     /// Gates that contradicted the store in the last pass.
     int64_t drifting = 0;
@@ -81,23 +92,52 @@ class Reconciler {
   /// Has the coupon's gate rebuilt in the next pass, which begins at once. Never blocks.
   void RequestRebuild(CouponId id);
 
+  /// What a pass would do, in words, one line each; does none of it. Blocks for some round trips.
+  /// UNAVAILABLE: a dependency can't be asked.
+  absl::StatusOr<std::vector<std::string>> Preview();
+
+  /// True once a pass found, or made, every gate open that ought to be, and while it stays so.
+  bool AllOpen() const { return all_open_; }
+
   Stats stats() const;
 
  private:
-  /// A difference between gate and rows, and in how many passes it was the same.
-  struct Suspicion {
+  /// What earlier passes saw of one gate.
+  struct Memory {
+    Generation generation;
+    /// Participants without a reservation: rows, since then at the latest.
+    int64_t told = 0;
+    /// The last difference between gate and rows, and in how many passes nothing moved.
     int64_t difference = 0;
+    int64_t participants = 0;
     int passes = 0;
     bool rebuilt = false;
   };
 
-  absl::Status ReconcileCoupon(const Coupon& coupon);
-  absl::Status RebuildLocked(CouponId id);
+  /// Reservations made before `before` are lost, unless they are settled once the log is committed
+  /// up to `ends`.
+  struct Suspects {
+    absl::Time before;
+    LogPositions ends;
+  };
+
+  /// A gate that is to be built anew if it is closed; with `force` also if it is open and still at
+  /// the generation of `coupon`.
+  struct Wish {
+    Coupon coupon;
+    bool force = false;
+  };
+
+  absl::Status ReconcileLocked();
+  absl::Status RebuildLocked(std::vector<Wish> wishes);
+  absl::StatusOr<std::vector<Coupon>> CloseAll(const std::vector<Wish>& wishes);
+  absl::Status Open(const Coupon& coupon, GateLock& lock);
   void NoteThatItAdmitted(CouponId id);
-  absl::Status WaitForPromises(CouponId id);
-  absl::Status WaitForBarrier(const Coupon& coupon);
+  absl::Status WaitForPromises(const std::vector<Coupon>& coupons);
+  absl::Status WaitForBarrier(const Coupon& coupon, int partitions, absl::Duration give_up);
   bool Contradicts(const Coupon& coupon, const GateState& state);
-  absl::Status Republish(const Coupon& coupon);
+  absl::Status SettleOrRepublish(const Coupon& coupon);
+  absl::StatusOr<std::vector<Reservation>> FindLost(const Coupon& coupon);
   absl::Status DisarmAllBut(const std::vector<Coupon>& armable);
   bool WaitUnlessStopped(absl::Duration duration);
   void Run();
@@ -111,15 +151,17 @@ class Reconciler {
   absl::flat_hash_set<CouponId> armed_;  // guarded by rebuild_mutex_
   /// Monotonic: until when claims that a gate had admitted may still be promised.
   absl::flat_hash_map<CouponId, absl::Duration> promises_until_;  // guarded by rebuild_mutex_
-  absl::flat_hash_map<CouponId, Suspicion> suspicions_;           // guarded by rebuild_mutex_
+  absl::flat_hash_map<CouponId, Memory> memories_;                // guarded by rebuild_mutex_
+  absl::flat_hash_map<CouponId, Suspects> suspects_;              // guarded by rebuild_mutex_
 
   std::mutex mutex_;
   std::condition_variable wake_;
   absl::flat_hash_set<CouponId> rebuild_requests_;
   bool stopping_ = false;
 
-  std::atomic<int64_t> rebuilds_{0}, republished_{0}, gates_open_{0}, reservations_{0},
-      drifting_{0};
+  std::atomic<int64_t> rebuilds_{0}, republished_{0}, settled_{0}, gates_open_{0}, gates_closed_{0},
+      reservations_{0}, drifting_{0};
+  std::atomic<bool> all_open_{false};
   std::thread thread_;
 };
 

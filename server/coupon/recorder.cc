@@ -7,10 +7,27 @@
 #include <utility>
 #include <variant>
 
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 
 namespace ecom::coupon {
+
+struct Recorder::Aftermath {
+  std::vector<DeadRecord> dead;
+  std::vector<IssuedCoupon> issued;
+  /// Claims whose reservations are over.
+  std::vector<Claim> settled;
+
+  void Announce(const AdmittedClaim& claim, absl::Time issued_at) {
+    issued.push_back({.holder = claim.holder, .request = claim.request, .issued_at = issued_at});
+  }
+  void Settle(const AdmittedClaim& claim) {
+    settled.push_back({.holder = claim.holder, .request = claim.request});
+  }
+};
 
 Recorder::Recorder(Options options, Deps deps)
     : options_(options), deps_(std::move(deps)), thread_([this] { Run(); }) {
@@ -19,7 +36,7 @@ Recorder::Recorder(Options options, Deps deps)
 
 Recorder::~Recorder() { Stop(absl::ZeroDuration()); }
 
-void Recorder::Stop(absl::Duration drain_timeout) {
+void Recorder::BeginStop(absl::Duration drain_timeout) {
   {
     std::lock_guard lock(mutex_);
     if (!stop_by_) {
@@ -27,6 +44,10 @@ void Recorder::Stop(absl::Duration drain_timeout) {
     }
   }
   stop_.notify_all();
+}
+
+void Recorder::Stop(absl::Duration drain_timeout) {
+  BeginStop(drain_timeout);
   if (thread_.joinable()) thread_.join();
 }
 
@@ -53,38 +74,150 @@ void Recorder::Run() {
 absl::StatusOr<bool> Recorder::RecordOneBatch() {
   ASSIGN_OR_RETURN(const std::vector<LogRecord> batch,
                    deps_.source.Poll(options_.batch_records_max, options_.poll_timeout));
-  if (batch.empty()) return false;
-  ASSIGN_OR_RETURN(const std::vector<RecordOutcome> outcomes, deps_.store.Record(batch));
+  if (batch.empty()) {
+    RETURN_IF_ERROR(RememberAnnounced());
+    TellGate();
+    NoteSuccess();
+    return false;
+  }
+  ASSIGN_OR_RETURN(const std::vector<Fate> fates, RecordRows(batch));
+  base::Failpoint("recorder.after-rows");
+  const Aftermath aftermath = Sort(batch, fates);
+  // The rows are durable, so from here on a failure costs a redelivery and no more.
+  if (!aftermath.dead.empty()) RETURN_IF_ERROR(deps_.dead_letters.Add(aftermath.dead));
+  if (!aftermath.issued.empty()) RETURN_IF_ERROR(deps_.feed.Publish(aftermath.issued));
+  base::Failpoint("recorder.after-events");
+  for (const LogRecord& record : batch) announced_[record.partition] = record.position + 1;
+  announced_is_stored_ = false;
+  RETURN_IF_ERROR(deps_.source.Commit(batch));
+  base::Failpoint("recorder.after-commit");
+  const size_t room = options_.untold_max - std::min(options_.untold_max, untold_.size());
+  untold_.insert(untold_.end(), aftermath.settled.begin(),
+                 aftermath.settled.begin() +
+                     static_cast<std::ptrdiff_t>(std::min(room, aftermath.settled.size())));
+  TellGate();
+  NoteSuccess();
+  return true;
+}
 
-  std::vector<Claim> recorded;
-  recorded.reserve(batch.size());
+/// Rows for the whole batch at once; where the store refuses that, one by one, so that one record
+/// that it cannot take does not hold up the others.
+absl::StatusOr<std::vector<Recorder::Fate>> Recorder::RecordRows(std::span<const LogRecord> batch) {
+  const auto recorded = deps_.store.Record(batch, announced_);
+  if (recorded.ok()) {
+    refusals_ = 0;
+    return std::vector<Fate>(recorded->begin(), recorded->end());
+  }
+  // A store that is away says nothing about the records.
+  if (absl::IsUnavailable(recorded.status()) || ++refusals_ < options_.refusals_max) {
+    return recorded.status();
+  }
+  std::vector<Fate> fates;
+  for (const LogRecord& record : batch) {
+    ASSIGN_OR_RETURN(fates.emplace_back(), RecordAlone(record));
+  }
+  refusals_ = 0;
+  return fates;
+}
+
+absl::StatusOr<Recorder::Fate> Recorder::RecordAlone(const LogRecord& record) {
+  absl::Status refusal;
+  for (int attempt = 0; attempt < options_.refusals_max; ++attempt) {
+    const auto recorded = deps_.store.Record({&record, 1}, announced_);
+    if (recorded.ok()) return Fate(recorded->front());
+    if (absl::IsUnavailable(recorded.status())) return recorded.status();
+    refusal = recorded.status();
+  }
+  return Fate(refusal);
+}
+
+Recorder::Aftermath Recorder::Sort(std::span<const LogRecord> batch, std::span<const Fate> fates) {
+  Aftermath aftermath;
+  absl::flat_hash_set<CouponId> over_admitted;
+  const absl::Time now = deps_.clock.Now();
+  std::lock_guard lock(stats_mutex_);
   for (size_t i = 0; i < batch.size(); ++i) {
+    const auto bury = [&](std::string reason) {
+      base::Log(
+          base::Level::kError, "a log record can become no row; it is kept as a dead letter",
+          {{"partition", batch[i].partition}, {"position", batch[i].position}, {"reason", reason}});
+      aftermath.dead.push_back({.record = batch[i], .reason = std::move(reason)});
+      ++stats_.dead;
+    };
     const auto* claim = std::get_if<AdmittedClaim>(&batch[i].record);
-    switch (outcomes[i]) {
+    if (const auto* refusal = std::get_if<absl::Status>(&fates[i])) {
+      bury(absl::StrCat("the store refuses it: ", refusal->message()));
+      if (claim != nullptr) aftermath.Settle(*claim);
+      continue;
+    }
+    const auto& [outcome, issued_at] = std::get<RecordResult>(fates[i]);
+    switch (outcome) {
       case RecordOutcome::kBarrier: continue;
+      case RecordOutcome::kMalformed: bury(std::get<Malformed>(batch[i].record).reason); continue;
       case RecordOutcome::kStale:
         // Its reservation went with the old gate. One of the new gate with the same request is
         // of another append, which is still on its way.
-        ++stale_;
+        ++stats_.stale;
         continue;
-      case RecordOutcome::kIssued: ++issued_; break;
-      case RecordOutcome::kDuplicate: ++duplicate_; break;
-      case RecordOutcome::kUnknownCoupon: ++unknown_coupon_; break;
+      case RecordOutcome::kUnknownCoupon: bury("no such coupon"); break;
+      case RecordOutcome::kIssued:
+        ++stats_.issued;
+        NoteRow(*claim, now);
+        aftermath.Announce(*claim, issued_at);
+        break;
+      case RecordOutcome::kIssuedEarlier:
+        ++stats_.duplicate;
+        aftermath.Announce(*claim, issued_at);
+        break;
+      case RecordOutcome::kDuplicate: ++stats_.duplicate; break;
       case RecordOutcome::kOverAdmitted:
-        ++over_admitted_;
+        ++stats_.over_admitted;
         base::Log(base::Level::kError, "a claim was accepted beyond the stock; it is rejected",
                   {{"coupon_id", claim->holder.coupon.value},
                    {"user_id", claim->holder.user.value},
                    {"request_id", claim->request.ToString()}});
-        deps_.on_over_admitted(claim->holder.coupon);
+        over_admitted.insert(claim->holder.coupon);
         break;
     }
-    recorded.push_back({.holder = claim->holder, .request = claim->request});
+    aftermath.Settle(*claim);
   }
-  // The rows are durable, so from here on a failure costs a redelivery and no more.
-  RETURN_IF_ERROR(deps_.source.Commit(batch.back().position));
-  RETURN_IF_ERROR(deps_.gate.Recorded(recorded));
-  return true;
+  stats_.published += static_cast<int64_t>(aftermath.issued.size());
+  for (const CouponId id : over_admitted) deps_.on_over_admitted(id);
+  return aftermath;
+}
+
+/// By the wall clock, which the claim's server and this one share only roughly: never below zero.
+void Recorder::NoteRow(const AdmittedClaim& claim, absl::Time now) {
+  const absl::Duration delay = std::max(now - claim.claimed_at, absl::ZeroDuration());
+  const auto bound = std::lower_bound(kRowDelayBounds.begin(), kRowDelayBounds.end(), delay);
+  ++stats_.row_delays[static_cast<size_t>(bound - kRowDelayBounds.begin())];
+  stats_.row_delay_sum += delay;
+}
+
+void Recorder::NoteSuccess() {
+  std::lock_guard lock(stats_mutex_);
+  stats_.last_success = deps_.clock.Now();
+}
+
+/// Once the log is quiet: so that a replay of it, days later, is not published a second time.
+absl::Status Recorder::RememberAnnounced() {
+  if (announced_is_stored_) return absl::OkStatus();
+  RETURN_IF_ERROR(deps_.store.Record({}, announced_).status());
+  announced_is_stored_ = true;
+  return absl::OkStatus();
+}
+
+/// A gate that cannot be told holds nothing up: it is told with the next batch, or the reconciler
+/// finds the rows.
+void Recorder::TellGate() {
+  if (untold_.empty()) return;
+  const absl::Status told = deps_.gate.Recorded(untold_);
+  if (told.ok()) untold_.clear();
+  if (gate_hears_ && !told.ok()) {
+    base::Log(base::Level::kWarn, "the gate cannot be told what is recorded; it is told later",
+              {{"error", told}});
+  }
+  gate_hears_ = told.ok();
 }
 
 bool Recorder::IsStopping() {
@@ -104,12 +237,22 @@ void Recorder::WaitBeforeRetry(absl::Duration wait) {
   stop_.wait_until(lock, until, [&] { return stop_by_ && *stop_by_ <= until; });
 }
 
+Recorder::Stats& Recorder::Stats::operator+=(const Stats& other) {
+  issued += other.issued;
+  duplicate += other.duplicate;
+  over_admitted += other.over_admitted;
+  stale += other.stale;
+  dead += other.dead;
+  published += other.published;
+  for (size_t i = 0; i < row_delays.size(); ++i) row_delays[i] += other.row_delays[i];
+  row_delay_sum += other.row_delay_sum;
+  last_success = std::max(last_success, other.last_success);
+  return *this;
+}
+
 Recorder::Stats Recorder::stats() const {
-  return {.issued = issued_.load(),
-          .duplicate = duplicate_.load(),
-          .over_admitted = over_admitted_.load(),
-          .stale = stale_.load(),
-          .unknown_coupon = unknown_coupon_.load()};
+  std::lock_guard lock(stats_mutex_);
+  return stats_;
 }
 
 }  // namespace ecom::coupon

@@ -1,5 +1,6 @@
 #include "rpc/coupon_service.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "rpc/encode.h"
@@ -18,6 +19,16 @@ coupon::v1::CouponIssueStatus ToProto(coupon::IssueState state) {
     case coupon::IssueState::kRejected: return coupon::v1::COUPON_ISSUE_STATUS_REJECTED;
   }
   return coupon::v1::COUPON_ISSUE_STATUS_UNSPECIFIED;
+}
+
+/// A trace context that is none is left out: it would go on to every consumer of the log.
+/// https://www.w3.org/TR/trace-context/, section 3.2: version 00 has 55 characters.
+std::string TraceParentOf(std::string text) {
+  constexpr size_t kChars = 55;
+  const bool is_one = text.size() == kChars && std::all_of(text.begin(), text.end(), [](char c) {
+                        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || c == '-';
+                      });
+  return is_one ? text : std::string();
 }
 
 }  // namespace
@@ -44,6 +55,7 @@ void CouponService::HandleIssue(Issue::Call& call) {
   const coupon::v1::IssueCouponRequest& request = call.request();
   coupon::IssueRequest issue{.holder = HolderOf(request.coupon_id(), request.user_id()),
                              .idempotency_key = {},
+                             .trace_parent = TraceParentOf(call.TraceParent()),
                              .deadline = call.Deadline(clock_)};
   if (request.has_idempotency_key()) issue.idempotency_key = request.idempotency_key();
   issuer_.Issue(std::move(issue), [&call](absl::StatusOr<coupon::IssueAnswer> answer) {

@@ -85,11 +85,10 @@ class UnaryMethod {
     }
 
     /// The id that the gateway gave to the request; empty for a direct call.
-    std::string RequestTag() const {
-      const auto position = context_->client_metadata().find("x-request-id");
-      if (position == context_->client_metadata().end()) return {};
-      return {position->second.data(), position->second.size()};
-    }
+    std::string RequestTag() const { return Metadata("x-request-id"); }
+
+    /// The W3C trace context of the request; empty: none.
+    std::string TraceParent() const { return Metadata("traceparent"); }
 
     /// Sends response(). The call must not be touched afterwards.
     void Finish() { Send(grpc::Status::OK); }
@@ -107,6 +106,12 @@ class UnaryMethod {
 
    private:
     friend class UnaryMethod;
+
+    std::string Metadata(const char* key) const {
+      const auto position = context_->client_metadata().find(key);
+      if (position == context_->client_metadata().end()) return {};
+      return {position->second.data(), position->second.size()};
+    }
 
     void Send(const grpc::Status& status) {
       finishing_ = true;

@@ -45,10 +45,14 @@ class CouponStore : public testing::TestWithParam<const char*> {
             .record = coupon::Barrier{.coupon = coupon_.id, .generation = {generation}}};
   }
 
-  std::vector<RecordOutcome> Record(const std::vector<LogRecord>& batch) {
-    auto outcomes = backend_->store().Record(batch);
-    EXPECT_TRUE(outcomes.ok()) << outcomes.status();
-    return outcomes.ok() ? *outcomes : std::vector<RecordOutcome>{};
+  std::vector<RecordOutcome> Record(const std::vector<LogRecord>& batch,
+                                    const coupon::LogPositions& announced = {}) {
+    auto results = backend_->store().Record(batch, announced);
+    EXPECT_TRUE(results.ok()) << results.status();
+    std::vector<RecordOutcome> outcomes;
+    if (!results.ok()) return outcomes;
+    for (const coupon::RecordResult& result : *results) outcomes.push_back(result.outcome);
+    return outcomes;
   }
 
   int64_t Available() {
@@ -92,8 +96,9 @@ TEST_P(CouponStore, IssuesOneRowAUserUpToTheStockAndKeepsTheRestAsRejections) {
 TEST_P(CouponStore, ChangesNothingMoreWhenABatchComesAgain) {
   const std::vector<LogRecord> batch = {RecordOf(1), RecordOf(2), RecordOf(3)};
   Record(batch);
-  EXPECT_EQ(Record(batch), (std::vector{RecordOutcome::kDuplicate, RecordOutcome::kDuplicate,
-                                        RecordOutcome::kOverAdmitted}));
+  EXPECT_EQ(Record(batch),
+            (std::vector{RecordOutcome::kIssuedEarlier, RecordOutcome::kIssuedEarlier,
+                         RecordOutcome::kOverAdmitted}));
   EXPECT_EQ(Available(), 0);
   EXPECT_EQ(backend_->CountIssues(coupon_.id), 2);
   EXPECT_EQ(backend_->CountRejections(coupon_.id), 1);
@@ -141,7 +146,54 @@ TEST_P(CouponStore, DropsClaimsOfOlderGenerationsBehindABarrier) {
   EXPECT_EQ(Record({BarrierOf(1), RecordOf(3, RequestId::Random(), 1),
                     RecordOf(4, RequestId::Random(), 2)}),
             (std::vector{RecordOutcome::kBarrier, RecordOutcome::kStale, RecordOutcome::kIssued}));
-  EXPECT_EQ(*backend_->authority().PassedBarrier(coupon_.id), coupon::Generation{2});
+  EXPECT_EQ(*backend_->authority().PassedBarrier(coupon_.id, 1), coupon::Generation{2});
+}
+
+TEST_P(CouponStore, LetsABarrierCountInItsOwnPartitionOnly) {
+  Record({BarrierOf(2)});
+  LogRecord elsewhere = RecordOf(1, RequestId::Random(), 1);
+  elsewhere.partition = 1;
+  EXPECT_EQ(Record({elsewhere}), std::vector{RecordOutcome::kIssued});
+  EXPECT_EQ(*backend_->authority().PassedBarrier(coupon_.id, 2), coupon::Generation{0});
+  LogRecord barrier = BarrierOf(3);
+  barrier.partition = 1;
+  EXPECT_EQ(Record({barrier}), std::vector{RecordOutcome::kBarrier});
+  EXPECT_EQ(*backend_->authority().PassedBarrier(coupon_.id, 2), coupon::Generation{2});
+}
+
+TEST_P(CouponStore, TellsApartWhatMayNotHaveBeenPublishedWhenItComesAgain) {
+  const std::vector<LogRecord> first = {RecordOf(1)};
+  const LogRecord second = RecordOf(2);
+  Record(first);
+  Record({second}, {{0, second.position}});  // all before it is published
+  EXPECT_EQ(Record(first), std::vector{RecordOutcome::kDuplicate});
+  EXPECT_EQ(Record({second}), std::vector{RecordOutcome::kIssuedEarlier});
+  EXPECT_EQ(Record({}, {{0, second.position + 1}}), std::vector<RecordOutcome>());
+  EXPECT_EQ(Record({second}), std::vector{RecordOutcome::kDuplicate});
+}
+
+TEST_P(CouponStore, KnowsARepeatedAppendFromADeliveryThatIsRepeated) {
+  const RequestId request = RequestId::Random();
+  Record({RecordOf(1, request)});
+  EXPECT_EQ(Record({RecordOf(1, request)}), std::vector{RecordOutcome::kDuplicate});
+}
+
+TEST_P(CouponStore, TellsTheTimeOfARowAgain) {
+  const std::vector<LogRecord> batch = {RecordOf(1)};
+  const auto issued = backend_->store().Record(batch, {});
+  backend_->clock().Advance(absl::Minutes(5));
+  const auto again = backend_->store().Record(batch, {});
+  ASSERT_TRUE(issued.ok() && again.ok());
+  EXPECT_LT(absl::AbsDuration((*again)[0].issued_at - (*issued)[0].issued_at),
+            absl::Microseconds(1));
+}
+
+TEST_P(CouponStore, KeepsMalformedRecordsOutOfTheTables) {
+  const LogRecord malformed = {.position = ++position_,
+                               .record = coupon::Malformed{.reason = "garbage"}};
+  EXPECT_EQ(Record({malformed, RecordOf(1)}),
+            (std::vector{RecordOutcome::kMalformed, RecordOutcome::kIssued}));
+  EXPECT_EQ(backend_->CountRejections(coupon_.id), 0);
 }
 
 TEST_P(CouponStore, RecordsSeveralCouponsInOneBatch) {
@@ -172,6 +224,29 @@ TEST_P(CouponStore, AdvancesTheGenerationByOne) {
   EXPECT_EQ(backend_->authority().AdvanceGeneration(coupon_.id)->gate_generation,
             coupon::Generation{2});
   EXPECT_TRUE(absl::IsNotFound(backend_->authority().AdvanceGeneration({99}).status()));
+}
+
+TEST_P(CouponStore, KeepsTheHomeOfAGateUntilTheNextGeneration) {
+  coupon::GateAuthority& authority = backend_->authority();
+  const auto home = [&] {
+    return (*backend_->store().FindCoupons(std::vector{coupon_.id}))[0]->gate_home;
+  };
+  ASSERT_TRUE(authority.AdvanceGeneration(coupon_.id).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(authority.SetHome(coupon_.id, {7}, "here")));
+  EXPECT_EQ(home(), "");
+  EXPECT_TRUE(authority.SetHome(coupon_.id, {1}, "here").ok());
+  EXPECT_TRUE(authority.SetHome(coupon_.id, {1}, "here").ok());
+  EXPECT_EQ(home(), "here");
+  EXPECT_EQ(authority.AdvanceGeneration(coupon_.id)->gate_home, "");
+}
+
+TEST_P(CouponStore, GivesTheLockOfTheGatesAndTakesItBack) {
+  auto lock = backend_->authority().LockGates(absl::ZeroDuration());
+  ASSERT_TRUE(lock.ok()) << lock.status();
+  ASSERT_NE(*lock, nullptr);
+  EXPECT_TRUE((*lock)->Held());
+  lock->reset();
+  EXPECT_NE(*backend_->authority().LockGates(absl::ZeroDuration()), nullptr);
 }
 
 TEST_P(CouponStore, KnowsWhatAGateMustHold) {

@@ -24,6 +24,7 @@ class CouponGate : public testing::TestWithParam<const char*> {
   void SetUp() override {
     backend_ = MakeGateBackend(GetParam());
     coupon_ = OpenCoupon(backend_->Now(), 1, 2);
+    coupon_.gate_home = HomeOf(backend_->control(), coupon_);
     coupon_.gate_generation = {1};
   }
 
@@ -73,7 +74,7 @@ TEST_P(CouponGate, TakesNothingOutsideTheWindow) {
   Arm({.stock = 2});
   backend_->PassTime(absl::Hours(1));  // ends_at is exclusive
   EXPECT_EQ(Admit({ClaimOf(1)}), std::vector{Verdict::kNotOpen});
-  EXPECT_EQ((*backend_->control().Inspect(coupon_.id))->stock, 2);
+  EXPECT_EQ((*backend_->control().Inspect(coupon_))->stock, 2);
 }
 
 TEST_P(CouponGate, KnowsTheParticipantsThatItWasArmedWith) {
@@ -92,24 +93,61 @@ TEST_P(CouponGate, RefusesAllUnlessArmedAtTheGenerationOfTheCoupon) {
   EXPECT_TRUE(absl::IsFailedPrecondition(backend_->gate().Admit(coupon_, claims).status()));
   coupon_.gate_generation = {1};
   EXPECT_EQ(Admit(claims), std::vector{Verdict::kAdmitted});
-  EXPECT_TRUE(*backend_->control().Close(coupon_.id));
-  EXPECT_FALSE(*backend_->control().Close(coupon_.id));
+  ++coupon_.gate_generation.value;
+  EXPECT_TRUE(backend_->control().Close(coupon_)->may_have_admitted);
   EXPECT_TRUE(absl::IsFailedPrecondition(backend_->gate().Admit(coupon_, claims).status()));
+  coupon_.gate_generation = {1};
+  EXPECT_TRUE(absl::IsFailedPrecondition(backend_->gate().Admit(coupon_, claims).status()));
+}
+
+TEST_P(CouponGate, StaysClosedAgainstWhoeverWouldArmItAtAnEarlierGeneration) {
+  Arm({.stock = 2});
+  Coupon next = coupon_;
+  next.gate_generation = {2};
+  ASSERT_TRUE(backend_->control().Close(next).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(backend_->control().Arm(coupon_, {.stock = 2})));
+  EXPECT_FALSE((*backend_->control().Inspect(coupon_))->open);
+  ASSERT_TRUE(backend_->control().Close(coupon_).ok());  // comes late, and lowers nothing
+  ASSERT_TRUE(backend_->control().Arm(next, {.stock = 2}).ok());
+  EXPECT_TRUE((*backend_->control().Inspect(next))->open);
+}
+
+TEST_P(CouponGate, IsNotReadyForWhoeverKnowsItElsewhere) {
+  Arm({.stock = 2});
+  Coupon elsewhere = coupon_;
+  elsewhere.gate_home = "another place";
+  const std::vector claims = {ClaimOf(1)};
+  EXPECT_TRUE(absl::IsFailedPrecondition(backend_->gate().Admit(elsewhere, claims).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      backend_->gate().FindReservations(elsewhere, std::vector{UserId{1}}).status()));
+  EXPECT_FALSE((*backend_->control().Inspect(elsewhere))->open);
+  elsewhere.gate_generation = {2};
+  EXPECT_TRUE(absl::IsFailedPrecondition(backend_->control().Arm(elsewhere, {.stock = 2})));
+}
+
+TEST_P(CouponGate, ArmsANewCouponOfTheSameIdAtAnEarlierGeneration) {
+  coupon_.gate_generation = {7};
+  Arm({.stock = 2});
+  coupon_.incarnation = "another";
+  coupon_.gate_generation = {1};
+  ASSERT_TRUE(backend_->control().Close(coupon_).ok());
+  Arm({.stock = 2});
+  EXPECT_EQ(Admit({ClaimOf(1)}), std::vector{Verdict::kAdmitted});
 }
 
 TEST_P(CouponGate, RemembersAReservationUntilItIsRecorded) {
   Arm({.stock = 2});
   const Claim claim = ClaimOf(1);
-  const std::vector holders = {claim.holder, ClaimOf(2).holder};
+  const std::vector users = {UserId{1}, UserId{2}};
   Admit({claim});
-  auto reservations = backend_->gate().FindReservations(holders);
+  auto reservations = backend_->gate().FindReservations(coupon_, users);
   ASSERT_TRUE(reservations.ok());
   EXPECT_EQ((*reservations)[0], claim.request);
   EXPECT_EQ((*reservations)[1], std::nullopt);
-  EXPECT_EQ((*backend_->control().Inspect(coupon_.id))->reservations, 1);
+  EXPECT_EQ((*backend_->control().Inspect(coupon_))->reservations, 1);
 
   ASSERT_TRUE(backend_->gate().Recorded(std::vector{claim, claim, ClaimOf(2)}).ok());
-  EXPECT_EQ((*backend_->gate().FindReservations(holders))[0], std::nullopt);
+  EXPECT_EQ((*backend_->gate().FindReservations(coupon_, users))[0], std::nullopt);
   auto admissions = backend_->gate().Admit(coupon_, std::vector{claim});
   EXPECT_EQ((*admissions)[0].verdict, Verdict::kDuplicate);
   EXPECT_TRUE((*admissions)[0].recorded);
@@ -147,7 +185,7 @@ TEST_P(CouponGate, ForgetsEverythingWhenArmedAgain) {
   Admit({ClaimOf(1), ClaimOf(2)});
   coupon_.gate_generation = {2};
   Arm({.stock = 1, .participants = {UserId{2}}});
-  const auto state = **backend_->control().Inspect(coupon_.id);
+  const auto state = **backend_->control().Inspect(coupon_);
   EXPECT_TRUE(state.open);
   EXPECT_EQ(state.generation, coupon_.gate_generation);
   EXPECT_EQ(state.total, 2);
@@ -161,7 +199,7 @@ TEST_P(CouponGate, ForgetsEverythingWhenArmedAgain) {
 TEST_P(CouponGate, IsGoneAfterDisarm) {
   Arm({.stock = 2});
   ASSERT_TRUE(backend_->control().Disarm(coupon_.id).ok());
-  EXPECT_EQ(*backend_->control().Inspect(coupon_.id), std::nullopt);
+  EXPECT_EQ(*backend_->control().Inspect(coupon_), std::nullopt);
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, CouponGate, testing::ValuesIn(kGateBackends),
@@ -170,7 +208,8 @@ INSTANTIATE_TEST_SUITE_P(Backends, CouponGate, testing::ValuesIn(kGateBackends),
 // Own to the embedded gate, which takes its cap from the configuration.
 TEST(EmbeddedGate, RefusesAsBusyBeyondTheCapOnReservations) {
   EmbeddedCouponBackend backend(/*in_memory=*/true, {.reservations_max = 1});
-  const Coupon coupon = OpenCoupon(backend.clock(), 1, 5);
+  Coupon coupon = OpenCoupon(backend.clock(), 1, 5);
+  coupon.gate_home = HomeOf(backend.control(), coupon);
   ASSERT_TRUE(backend.control().Arm(coupon, {.stock = 5}).ok());
   const std::vector<Claim> claims = {{{coupon.id, {1}}, RequestId::Random()},
                                      {{coupon.id, {2}}, RequestId::Random()}};

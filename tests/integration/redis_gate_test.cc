@@ -27,7 +27,10 @@ constexpr char kMeta[] = "coupon:issue:async:meta:1";
 
 class RedisGate : public testing::Test {
  protected:
-  RedisGate() : coupon_(OpenCoupon(backend_.Now(), 1, 5)) { coupon_.gate_generation = {1}; }
+  RedisGate() : coupon_(OpenCoupon(backend_.Now(), 1, 5)) {
+    coupon_.gate_home = HomeOf(backend_.control(), coupon_);
+    coupon_.gate_generation = {1};
+  }
 
   void Arm(coupon::GateContents contents) {
     const absl::Status armed = backend_.control().Arm(coupon_, std::move(contents));
@@ -52,7 +55,7 @@ class RedisGate : public testing::Test {
   }
 
   coupon::GateState Inspect() {
-    return backend_.control().Inspect(coupon_.id)->value_or(coupon::GateState{});
+    return backend_.control().Inspect(coupon_)->value_or(coupon::GateState{});
   }
 
   /// The gate notices, writes nothing, and says so to the reconciler; a rebuild heals it.
@@ -62,10 +65,22 @@ class RedisGate : public testing::Test {
     EXPECT_TRUE(absl::IsFailedPrecondition(refused.status())) << refused.status();
     EXPECT_FALSE(Inspect().open);
     EXPECT_EQ(Dump(), before);
-    ASSERT_TRUE(backend_.control().Close(coupon_.id).ok());
     ++coupon_.gate_generation.value;
+    ASSERT_TRUE(backend_.control().Close(coupon_).ok());
     Arm({.stock = 4, .participants = {{1}}});
     EXPECT_TRUE(Inspect().open);
+    EXPECT_EQ((*Admit({ClaimOf(7)}))[0].verdict, Verdict::kAdmitted);
+  }
+
+  /// The keys are all there, and the gate says so to nobody.
+  void ExpectElsewhere(const std::string& home_before) {
+    const auto refused = Admit({ClaimOf(7)});
+    EXPECT_TRUE(absl::IsFailedPrecondition(refused.status())) << refused.status();
+    EXPECT_FALSE(Inspect().open);
+    ++coupon_.gate_generation.value;
+    coupon_.gate_home = backend_.control().Close(coupon_)->home;
+    EXPECT_NE(coupon_.gate_home, home_before);
+    Arm({.stock = 4, .participants = {{1}}});
     EXPECT_EQ((*Admit({ClaimOf(7)}))[0].verdict, Verdict::kAdmitted);
   }
 
@@ -102,7 +117,7 @@ TEST_F(RedisGate, PutsTheIdInBracesForACluster) {
 TEST_F(RedisGate, IsNotReadyAfterFlushall) {
   ArmAndUse();
   backend_.server().Do({"FLUSHALL"});
-  EXPECT_EQ(*backend_.control().Inspect(coupon_.id), std::nullopt);
+  EXPECT_EQ(*backend_.control().Inspect(coupon_), std::nullopt);
   ExpectNotReadyUntilRebuilt();
 }
 
@@ -224,18 +239,45 @@ TEST_F(RedisGate, SaysUnavailableWhileRedisIsGoneAndFindsANewOneNotReady) {
   EXPECT_TRUE(absl::IsUnavailable(Admit({ClaimOf(2)}).status()));
   EXPECT_TRUE(absl::IsUnavailable(Admit({ClaimOf(2)}).status()));
   EXPECT_TRUE(absl::IsUnavailable(
-      backend_.gate().FindReservations(std::vector{ClaimOf(1).holder}).status()));
+      backend_.gate().FindReservations(coupon_, std::vector{coupon::UserId{1}}).status()));
   EXPECT_TRUE(absl::IsUnavailable(backend_.gate().Recorded(std::vector{ClaimOf(1)})));
   EXPECT_TRUE(absl::IsUnavailable(backend_.control().Arm(coupon_, {.stock = 5})));
-  EXPECT_TRUE(absl::IsUnavailable(backend_.control().Close(coupon_.id).status()));
+  EXPECT_TRUE(absl::IsUnavailable(backend_.control().Close(coupon_).status()));
   EXPECT_TRUE(absl::IsUnavailable(backend_.control().Disarm(coupon_.id)));
-  EXPECT_TRUE(absl::IsUnavailable(backend_.control().Inspect(coupon_.id).status()));
+  EXPECT_TRUE(absl::IsUnavailable(backend_.control().Inspect(coupon_).status()));
   EXPECT_TRUE(absl::IsUnavailable(
       backend_.control().FindReservationsBefore(coupon_.id, absl::Now(), 1).status()));
   backend_.server().Start();
   EXPECT_TRUE(absl::IsFailedPrecondition(Admit({ClaimOf(2)}).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(backend_.control().Arm(coupon_, {.stock = 5})));
+  coupon_.gate_home = backend_.control().Close(coupon_)->home;
   Arm({.stock = 5});
   EXPECT_TRUE(Admit({ClaimOf(2)}).ok());
+}
+
+TEST_F(RedisGate, IsNotReadyInARedisThatWasRestartedWithAllItsKeys) {
+  ArmAndUse();
+  const std::string before = coupon_.gate_home;
+  backend_.server().RestartWithItsKeys();
+  EXPECT_EQ(backend_.server().Do({"GET", kStock}), "3");
+  ExpectElsewhere(before);
+}
+
+TEST_F(RedisGate, IsNotReadyAfterAFailoverOfTheSameProcess) {
+  ArmAndUse();
+  const std::string before = coupon_.gate_home;
+  backend_.server().Do({"DEBUG", "CHANGE-REPL-ID"});
+  backend_.server().Do({"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"});
+  ExpectElsewhere(before);
+}
+
+TEST_F(RedisGate, RefusesARedisThatEvicts) {
+  EXPECT_TRUE(backend_.redis().CheckServer().ok());
+  backend_.server().Do({"CONFIG", "SET", "maxmemory-policy", "allkeys-lru"});
+  const absl::Status refused = backend_.redis().CheckServer();
+  backend_.server().Do({"CONFIG", "SET", "maxmemory-policy", "noeviction"});
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_NE(std::string(refused.message()).find("noeviction"), std::string::npos) << refused;
 }
 
 TEST_F(RedisGate, TakesNothingInARedisThatIsFullAndStillRecordsAndCloses) {
@@ -247,13 +289,15 @@ TEST_F(RedisGate, TakesNothingInARedisThatIsFullAndStillRecordsAndCloses) {
   const absl::Status refused = Admit({ClaimOf(2)}).status();
   const std::string after = Dump();
   const absl::Status recorded = backend_.gate().Recorded({&first, 1});
-  const auto closed = backend_.control().Close(coupon_.id);
+  ++coupon_.gate_generation.value;
+  const auto closed = backend_.control().Close(coupon_);
+  --coupon_.gate_generation.value;
   backend_.server().Do({"CONFIG", "SET", "maxmemory", "0"});
   EXPECT_TRUE(absl::IsUnavailable(refused)) << refused;
   EXPECT_EQ(after, before);
   EXPECT_TRUE(recorded.ok()) << recorded;
-  ASSERT_TRUE(closed.ok()) << closed.status();
-  EXPECT_TRUE(*closed);
+  EXPECT_TRUE(absl::IsUnavailable(closed.status())) << "closed, but not for good";
+  EXPECT_FALSE(Inspect().open);
   EXPECT_EQ(Inspect().reservations, 0);
 }
 
@@ -278,9 +322,9 @@ TEST_F(RedisGate, DecidesEightThousandClaimsInOneRoundTrip) {
   EXPECT_EQ(Inspect().stock, 0);
   EXPECT_EQ(Inspect().reservations, kStockUnits);
 
-  std::vector<coupon::Holder> holders;
-  for (const Claim& claim : claims) holders.push_back(claim.holder);
-  const auto reservations = backend_.gate().FindReservations(holders);
+  std::vector<coupon::UserId> users;
+  for (const Claim& claim : claims) users.push_back(claim.holder.user);
+  const auto reservations = backend_.gate().FindReservations(coupon_, users);
   ASSERT_TRUE(reservations.ok());
   EXPECT_EQ((*reservations)[5000], claims[5000].request);
   const auto all = backend_.control().FindReservationsBefore(coupon_.id, backend_.Now(), 100000);
@@ -353,23 +397,11 @@ TEST_F(RedisGate, StaysAsItIsWhenTheSameArmComesLate) {
   ASSERT_TRUE(Admit({ClaimOf(1)}).ok());
   Arm({.stock = 5});
   EXPECT_EQ(Inspect().stock, 4);
-  ASSERT_TRUE(*backend_.control().Close(coupon_.id));
-  EXPECT_TRUE(absl::IsFailedPrecondition(backend_.control().Arm(coupon_, {.stock = 5})));
-  EXPECT_FALSE(Inspect().open);
   coupon_.gate_generation = {2};
   Arm({.stock = 5});
   coupon_.gate_generation = {1};
   EXPECT_TRUE(absl::IsFailedPrecondition(backend_.control().Arm(coupon_, {.stock = 5})));
   EXPECT_EQ(Inspect().generation.value, 2);
-}
-
-TEST_F(RedisGate, ArmsANewCouponOfTheSameIdAtAnEarlierGeneration) {
-  coupon_.gate_generation = {7};
-  Arm({.stock = 5});
-  coupon_.incarnation = "another";
-  coupon_.gate_generation = {1};
-  Arm({.stock = 5});
-  EXPECT_EQ((*Admit({ClaimOf(1)}))[0].verdict, Verdict::kAdmitted);
 }
 
 TEST_F(RedisGate, ArmsAgainAtAGenerationThatWasLeftHalfArmed) {
@@ -379,15 +411,6 @@ TEST_F(RedisGate, ArmsAgainAtAGenerationThatWasLeftHalfArmed) {
   EXPECT_TRUE(absl::IsFailedPrecondition(Admit({ClaimOf(3)}).status()));
   Arm({.stock = 3, .participants = {{1}, {2}}});
   EXPECT_TRUE(Inspect().open);
-}
-
-TEST_F(RedisGate, RefusesToArmOnWhereAnotherOneClosed) {
-  coupon::GateContents wrong{.stock = 3, .participants = {{1}, {1}}};
-  EXPECT_TRUE(absl::IsFailedPrecondition(backend_.control().Arm(coupon_, wrong)));
-  EXPECT_FALSE(*backend_.control().Close(coupon_.id));
-  EXPECT_TRUE(absl::IsFailedPrecondition(backend_.control().Arm(coupon_, {.stock = 5})));
-  ++coupon_.gate_generation.value;
-  Arm({.stock = 5});
 }
 
 TEST_F(RedisGate, IsReadyWhenRowsExceedTheTotal) {
@@ -408,7 +431,7 @@ TEST_F(RedisGate, IsReadyWhenUnitsWereTakenAway) {
   EXPECT_EQ((*admissions)[1].verdict, Verdict::kSoldOut);
 }
 
-TEST_F(RedisGate, AsksForSeveralCouponsAtOnce) {
+TEST_F(RedisGate, KeepsCouponsApart) {
   Coupon other = coupon_;
   other.id = {2};
   Arm({.stock = 5});
@@ -417,13 +440,13 @@ TEST_F(RedisGate, AsksForSeveralCouponsAtOnce) {
   const Claim others{.holder = {.coupon = other.id, .user = {1}}, .request = RequestId::Random()};
   ASSERT_TRUE(Admit({mine}).ok());
   ASSERT_TRUE(backend_.gate().Admit(other, {&others, 1}).ok());
-  const std::vector holders = {others.holder, mine.holder, ClaimOf(2).holder, others.holder};
-  EXPECT_EQ(*backend_.gate().FindReservations(holders),
-            (std::vector<std::optional<RequestId>>{others.request, mine.request, std::nullopt,
-                                                   others.request}));
+  const std::vector<coupon::UserId> users = {{1}, {2}, {1}};
+  EXPECT_EQ(*backend_.gate().FindReservations(other, users),
+            (std::vector<std::optional<RequestId>>{others.request, std::nullopt, others.request}));
+  EXPECT_EQ((*backend_.gate().FindReservations(coupon_, users))[0], mine.request);
   ASSERT_TRUE(backend_.gate().Recorded(std::vector{others, mine}).ok());
   EXPECT_EQ(Inspect().reservations, 0);
-  EXPECT_EQ((*backend_.control().Inspect(other.id))->reservations, 0);
+  EXPECT_EQ((*backend_.control().Inspect(other))->reservations, 0);
 }
 
 TEST_F(RedisGate, AdmitsExactlyTheStockUnderManyCallers) {

@@ -10,10 +10,12 @@ ALLOWED = {
     "coupon": {"base"},
     "product": {"base"},
     "adapters/embedded": {"base", "coupon", "product"},
+    "adapters/kafka": {"base", "coupon"},
     "adapters/redis": {"base", "coupon", "product"},
     "adapters/mysql": {"base", "coupon", "product"},
     "rpc": {"base", "coupon", "product"},
-    "app": {"base", "coupon", "product", "rpc", "adapters/embedded"},
+    "app": {"base", "coupon", "product", "rpc", "adapters/embedded", "adapters/kafka",
+            "adapters/mysql", "adapters/redis"},
     ".": {"base", "app"},
 }
 # Which headers of a library only these rooms may see.
@@ -25,9 +27,10 @@ DRIVERS = {
     "spdlog/": {"base"},
     "hiredis/": {"adapters/redis"},
     "mysql": {"adapters/mysql"},
+    "librdkafka/": {"adapters/kafka"},
 }
 # The domain speaks of its own values; protos are the wire's.
-PROTO_ROOMS = {"rpc"}
+PROTO_ROOMS = {"rpc", "adapters/kafka"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.MULTILINE)
 
 

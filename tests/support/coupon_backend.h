@@ -50,6 +50,11 @@ class CouponBackend : public GateBackend, public CouponStoreBackend {
  public:
   virtual coupon::ClaimLog& log() = 0;
   virtual coupon::ClaimSource& source() = 0;
+  virtual coupon::LogProgress& progress() = 0;
+  virtual coupon::DeadLetters& dead_letters() = 0;
+
+  /// Records that are appended and not yet settled.
+  int64_t Lag() { return coupon::LagOf(*progress().Ends(), *progress().Committed()); }
 
   absl::Time Now() override { return clock().Now(); }
   void PassTime(absl::Duration duration) override { clock().Advance(duration); }
@@ -74,6 +79,8 @@ class EmbeddedCouponBackend final : public CouponBackend {
   coupon::GateControl& control() override { return gate_; }
   coupon::ClaimLog& log() override { return log_; }
   coupon::ClaimSource& source() override { return log_; }
+  coupon::LogProgress& progress() override { return log_; }
+  coupon::DeadLetters& dead_letters() override { return log_; }
   coupon::CouponStore& store() override { return store_; }
   coupon::GateAuthority& authority() override { return store_; }
   FakeClock& clock() override { return clock_; }
@@ -83,13 +90,13 @@ class EmbeddedCouponBackend final : public CouponBackend {
     const absl::Status put = database_->Write([&](adapters::embedded::Connection& connection) {
       auto insert = connection.Prepare(
           "INSERT OR REPLACE INTO coupons (id, name, incarnation, total_quantity, "
-          "available_quantity, starts_at_us, ends_at_us, gate_generation) "
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+          "available_quantity, starts_at_us, ends_at_us, gate_generation, gate_home) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
       if (!insert.ok()) return insert.status();
       return insert
           ->Bind(coupon.id.value, coupon.name, coupon.incarnation, coupon.total_quantity,
                  coupon.available_quantity, coupon.starts_at, coupon.ends_at,
-                 coupon.gate_generation.value)
+                 coupon.gate_generation.value, coupon.gate_home)
           .Run();
     });
     if (!put.ok()) std::abort();
@@ -97,6 +104,9 @@ class EmbeddedCouponBackend final : public CouponBackend {
 
   int64_t CountIssues(coupon::CouponId coupon) override {
     return Count("SELECT COUNT(*) FROM coupon_issues WHERE coupon_id = ?", coupon);
+  }
+  int64_t CountDeadLetters() {
+    return Count("SELECT COUNT(*) FROM dead_letters WHERE id >= ?", {0});
   }
   int64_t CountRejections(coupon::CouponId coupon) override {
     return Count("SELECT COUNT(*) FROM coupon_rejections WHERE coupon_id = ?", coupon);
@@ -128,6 +138,12 @@ inline std::unique_ptr<CouponBackend> MakeCouponBackend(const std::string& name)
   return std::make_unique<EmbeddedCouponBackend>(name == "embedded_memory");
 }
 
+/// Where a gate would be built now: what Arm needs.
+inline std::string HomeOf(coupon::GateControl& control, coupon::Coupon coupon) {
+  coupon.gate_generation = {0};
+  return control.Close(coupon)->home;
+}
+
 /// A coupon that is open at `now`.
 inline coupon::Coupon OpenCoupon(absl::Time now, int64_t id, int64_t total) {
   return {.id = {id},
@@ -137,7 +153,8 @@ inline coupon::Coupon OpenCoupon(absl::Time now, int64_t id, int64_t total) {
           .available_quantity = total,
           .starts_at = now - absl::Hours(1),
           .ends_at = now + absl::Hours(1),
-          .gate_generation = {0}};
+          .gate_generation = {0},
+          .gate_home = ""};
 }
 inline coupon::Coupon OpenCoupon(const FakeClock& clock, int64_t id, int64_t total) {
   return OpenCoupon(clock.Now(), id, total);

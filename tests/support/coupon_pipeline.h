@@ -57,12 +57,15 @@ class CouponPipeline {
                 .source = backend.source(),
                 .store = store,
                 .gate = backend.gate(),
+                .dead_letters = backend.dead_letters(),
+                .feed = feed,
+                .clock = backend.clock(),
                 .on_over_admitted =
                     [this](coupon::CouponId id) { reconciler.RequestRebuild(id); }})),
         // A rebuild of an open gate really waits for its ack_deadline: short in tests.
         reconciler({.ack_deadline = absl::Milliseconds(5)},
-                   {store, backend.authority(), backend.control(), log, backend.source(), directory,
-                    backend.clock()}),
+                   {store, backend.authority(), backend.gate(), backend.control(), log,
+                    backend.progress(), directory, backend.clock()}),
         issuer({.ack_deadline = options.ack_deadline},
                {backend.gate(), writer, log, store, directory, reconciler, backend.clock()}) {}
 
@@ -101,14 +104,21 @@ class CouponPipeline {
     return promise.get_future().get();
   }
 
+  /// The state of a coupon's gate, by the definition that is in the store now.
+  absl::StatusOr<std::optional<coupon::GateState>> Inspect(int64_t coupon_id) {
+    const std::vector<coupon::CouponId> ids = {{coupon_id}};
+    return backend.control().Inspect(*(*backend.store().FindCoupons(ids))[0]);
+  }
+
   /// Waits until everything that was appended is a row.
   bool Drain() {
-    return Eventually([this] { return *backend.source().Lag() == 0; });
+    return Eventually([this] { return backend.Lag() == 0; });
   }
 
   EmbeddedCouponBackend backend;
   FaultyLog log;
   FaultyStore store;
+  RecordingFeed feed;
   coupon::CouponDirectory directory;
   coupon::ClaimWriter writer;
   std::unique_ptr<coupon::Recorder> recorder;

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <span>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "coupon/claim_log.h"
@@ -66,7 +67,8 @@ class FaultyLog final : public coupon::ClaimLog {
     if (absl::Status appended = log_.Append(claims); !appended.ok()) return appended;
     return answer;
   }
-  absl::Status AppendBarrier(coupon::CouponId coupon, coupon::Generation generation) override {
+  absl::StatusOr<int> AppendBarrier(coupon::CouponId coupon,
+                                    coupon::Generation generation) override {
     return log_.AppendBarrier(coupon, generation);
   }
   absl::Status Ready() const override {
@@ -94,6 +96,34 @@ class FaultyLog final : public coupon::ClaimLog {
   int waiting_ = 0;
   int appends_ = 0;
   std::function<void(std::span<const coupon::AdmittedClaim>)> on_append_;
+};
+
+/// Keeps what is published; fails when told to. Thread-safe.
+class RecordingFeed final : public coupon::IssueFeed {
+ public:
+  void Fail(int count) {
+    std::lock_guard lock(mutex_);
+    failures_ = count;
+  }
+  std::vector<coupon::RequestId> published() {
+    std::lock_guard lock(mutex_);
+    return published_;
+  }
+
+  absl::Status Publish(std::span<const coupon::IssuedCoupon> issued) override {
+    std::lock_guard lock(mutex_);
+    if (failures_ > 0) {
+      --failures_;
+      return absl::UnavailableError("failed by the test");
+    }
+    for (const coupon::IssuedCoupon& coupon : issued) published_.push_back(coupon.request);
+    return absl::OkStatus();
+  }
+
+ private:
+  std::mutex mutex_;
+  int failures_ = 0;
+  std::vector<coupon::RequestId> published_;
 };
 
 /// A coupon store that counts its calls, and fails when told to. Thread-safe.
@@ -126,6 +156,8 @@ class FaultyStore final : public coupon::CouponStore {
     std::lock_guard lock(mutex_);
     return reads_;
   }
+  /// A batch with a claim of this user cannot be recorded. Set it before any is.
+  coupon::UserId refused;
 
   absl::StatusOr<std::vector<std::optional<coupon::Coupon>>> FindCoupons(
       std::span<const coupon::CouponId> ids) override {
@@ -141,8 +173,8 @@ class FaultyStore final : public coupon::CouponStore {
     if (absl::Status status = Read(); !status.ok()) return status;
     return store_.FindArmable(now);
   }
-  absl::StatusOr<std::vector<coupon::RecordOutcome>> Record(
-      std::span<const coupon::LogRecord> batch) override {
+  absl::StatusOr<std::vector<coupon::RecordResult>> Record(
+      std::span<const coupon::LogRecord> batch, const coupon::LogPositions& announced) override {
     bool fail = false;
     bool after_commit = false;
     {
@@ -153,7 +185,13 @@ class FaultyStore final : public coupon::CouponStore {
     }
     const absl::Status failure = absl::UnavailableError("failed by the test");
     if (fail && !after_commit) return failure;
-    auto outcomes = store_.Record(batch);
+    for (const coupon::LogRecord& record : batch) {
+      const auto* claim = std::get_if<coupon::AdmittedClaim>(&record.record);
+      if (claim != nullptr && claim->holder.user == refused) {
+        return absl::InvalidArgumentError("refused by the test");
+      }
+    }
+    auto outcomes = store_.Record(batch, announced);
     if (fail) return failure;
     return outcomes;
   }

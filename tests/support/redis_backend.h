@@ -16,10 +16,11 @@ namespace ecom::tests {
 class RedisGateBackend final : public GateBackend {
  public:
   explicit RedisGateBackend(adapters::redis::RedisCouponGate::Options options = {})
-      : server_(EmptyRedisServer()), gate_(Create(server_, std::move(options))) {}
+      : server_(EmptyRedisServer()), gate_(WithAddress(server_, std::move(options))) {}
 
-  coupon::CouponGate& gate() override { return *gate_; }
-  coupon::GateControl& control() override { return *gate_; }
+  coupon::CouponGate& gate() override { return gate_; }
+  coupon::GateControl& control() override { return gate_; }
+  adapters::redis::RedisCouponGate& redis() { return gate_; }
   RedisServer& server() { return server_; }
 
   absl::Time Now() override { return server_.Now(); }
@@ -51,14 +52,14 @@ class RedisGateBackend final : public GateBackend {
   absl::Duration clock_tolerance() const override { return absl::Seconds(5); }
 
  private:
-  static std::unique_ptr<adapters::redis::RedisCouponGate> Create(
+  static adapters::redis::RedisCouponGate::Options WithAddress(
       const RedisServer& server, adapters::redis::RedisCouponGate::Options options) {
-    options.url = server.url();
-    return *adapters::redis::RedisCouponGate::Create(std::move(options));
+    options.address.socket_path = server.socket_path();
+    return options;
   }
 
   RedisServer& server_;
-  const std::unique_ptr<adapters::redis::RedisCouponGate> gate_;
+  adapters::redis::RedisCouponGate gate_;
 };
 
 /// What the gate's suite runs against: a new kind of gate is one more name.

@@ -31,7 +31,7 @@ class RedisServer {
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
 
-  std::string url() const { return "unix://" + socket_path(); }
+  std::string socket_path() const { return folder_.path() + "/redis.sock"; }
 
   /// Starts the server again after Kill, empty.
   void Start() {
@@ -42,7 +42,8 @@ class RedisServer {
       if (getppid() != parent) _exit(1);
       execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", socket_path().c_str(),
              "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir",
-             folder_.path().c_str(), "--logfile", log_path().c_str(), nullptr);
+             folder_.path().c_str(), "--logfile", log_path().c_str(), "--enable-debug-command",
+             "yes", nullptr);
       std::perror("redis-server");
       _exit(127);
     }
@@ -63,6 +64,14 @@ class RedisServer {
     waitpid(pid_, nullptr, 0);
     pid_ = 0;
     unlink(socket_path().c_str());
+  }
+
+  /// As after a crash that lost nothing: the keys are there, the process is another one.
+  void RestartWithItsKeys() {
+    Do({"SAVE"});
+    Kill();
+    Start();
+    unlink((folder_.path() + "/dump.rdb").c_str());
   }
 
   /// Returns when the server stands still.
@@ -115,7 +124,6 @@ class RedisServer {
     void operator()(redisContext* context) const { redisFree(context); }
   };
 
-  std::string socket_path() const { return folder_.path() + "/redis.sock"; }
   std::string log_path() const { return folder_.path() + "/redis.log"; }
 
   bool Answers() {

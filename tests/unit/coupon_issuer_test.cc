@@ -133,7 +133,7 @@ TEST_F(Issuer, KeepsTheReservationWhenTheLogDidNotAnswer) {
   pipeline_.log.LoseAppends(true);
   EXPECT_TRUE(absl::IsUnavailable(pipeline_.Issue(1, 1, "k").status()));
   pipeline_.log.LoseAppends(false);
-  EXPECT_EQ((*pipeline_.backend.control().Inspect({1}))->stock, 2);
+  EXPECT_EQ((*pipeline_.Inspect(1))->stock, 2);
   EXPECT_EQ(OutcomeOf(1, 1, "other"), IssueOutcome::kDuplicate);
   EXPECT_EQ(OutcomeOf(1, 1, "k"), IssueOutcome::kQueued);
   ASSERT_TRUE(pipeline_.Drain());
@@ -153,7 +153,7 @@ TEST_F(Issuer, RefusesBeforeTheGateWhenTheLogIsKnownToBeDown) {
   ASSERT_EQ(OutcomeOf(1, 1), IssueOutcome::kQueued);
   pipeline_.log.AnswerReady(absl::UnavailableError("down"));
   EXPECT_TRUE(absl::IsUnavailable(pipeline_.Issue(1, 2).status()));
-  EXPECT_EQ((*pipeline_.backend.control().Inspect({1}))->stock, 2);
+  EXPECT_EQ((*pipeline_.Inspect(1))->stock, 2);
 }
 
 // The embedded gate dies with the process: a refusal that rests on a claim that is not durable
@@ -168,7 +168,7 @@ TEST_F(Issuer, AnswersRefusalsOnlyOnceWhatTheyRestOnIsDurable) {
   auto late = pipeline_.Begin(2, 2);
   // Once this one has its unit, the gate has decided on those before it too.
   auto last = pipeline_.Begin(1, 3);
-  ASSERT_TRUE(Eventually([&] { return (*pipeline_.backend.control().Inspect({1}))->stock == 2; }));
+  ASSERT_TRUE(Eventually([&] { return (*pipeline_.Inspect(1))->stock == 2; }));
   EXPECT_EQ(twin.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
   EXPECT_EQ(late.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
   pipeline_.log.Release();
@@ -218,7 +218,7 @@ TEST_F(Issuer, DropsWhatExpiredBeforeTheGate) {
   ASSERT_EQ(OutcomeOf(1, 1), IssueOutcome::kQueued);
   auto answer = pipeline_.Begin(1, 2, std::nullopt, clock().Monotonic() - absl::Milliseconds(1));
   EXPECT_TRUE(absl::IsDeadlineExceeded(answer.get().status()));
-  EXPECT_EQ((*pipeline_.backend.control().Inspect({1}))->stock, 2);
+  EXPECT_EQ((*pipeline_.Inspect(1))->stock, 2);
 }
 
 TEST_F(Issuer, GivesOneUnitTo200ConcurrentTwins) {
@@ -262,16 +262,17 @@ TEST_F(Issuer, SharesOneAppendAmongClaimsThatWait) {
   answers.push_back(pipeline_.Begin(2, 1));
   pipeline_.log.WaitUntilOneIsHeld();
   for (int64_t user = 2; user <= 50; ++user) answers.push_back(pipeline_.Begin(2, user));
-  ASSERT_TRUE(Eventually([&] { return (*pipeline_.backend.control().Inspect({2}))->stock == 49; }));
+  ASSERT_TRUE(Eventually([&] { return (*pipeline_.Inspect(2))->stock == 49; }));
   pipeline_.log.Release();
   for (auto& answer : answers) EXPECT_EQ(answer.get()->outcome, IssueOutcome::kQueued);
   EXPECT_LE(pipeline_.log.appends() - before, 10);
 }
 
 TEST_F(Issuer, TellsWhereAClaimIs) {
-  EXPECT_EQ(*pipeline_.Find(1, 1), std::nullopt);
+  EXPECT_TRUE(absl::IsUnavailable(pipeline_.Find(1, 1).status())) << "no gate that could know";
   EXPECT_EQ(*pipeline_.Find(99, 1), std::nullopt);
   ASSERT_TRUE(pipeline_.reconciler.EnsureArmed({1}).ok());
+  EXPECT_EQ(*pipeline_.Find(1, 1), std::nullopt);
   pipeline_.store.FailRecords(1000000, /*after_commit=*/false);
   const auto answer = pipeline_.Issue(1, 1);
   auto issue = *pipeline_.Find(1, 1);

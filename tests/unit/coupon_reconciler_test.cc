@@ -20,7 +20,11 @@ class Reconciler : public testing::Test {
     pipeline_.backend.PutCoupon(OpenCoupon(pipeline_.backend.clock(), 1, total));
   }
 
-  coupon::GateState State() { return **pipeline_.backend.control().Inspect({1}); }
+  coupon::Coupon Stored() {
+    return *(*pipeline_.store.FindCoupons(std::vector{coupon::CouponId{1}}))[0];
+  }
+
+  coupon::GateState State() { return **pipeline_.Inspect(1); }
 
   void Reconcile() {
     const absl::Status status = pipeline_.reconciler.Reconcile();
@@ -38,18 +42,18 @@ TEST_F(Reconciler, ArmsTheGatesOfOpenCoupons) {
   Reconcile();
   EXPECT_TRUE(State().open);
   EXPECT_EQ(State().stock, 10);
-  EXPECT_EQ(*pipeline_.backend.control().Inspect({2}), std::nullopt);
+  EXPECT_EQ(*pipeline_.Inspect(2), std::nullopt);
   EXPECT_EQ(pipeline_.reconciler.stats().gates_open, 1);
   pipeline_.backend.clock().Advance(absl::Hours(5));
   Reconcile();
-  EXPECT_NE(*pipeline_.backend.control().Inspect({2}), std::nullopt);
+  EXPECT_NE(*pipeline_.Inspect(2), std::nullopt);
 }
 
 TEST_F(Reconciler, DropsAGateADayPastItsEnd) {
   Reconcile();
   pipeline_.backend.clock().Advance(absl::Hours(26));
   Reconcile();
-  EXPECT_EQ(*pipeline_.backend.control().Inspect({1}), std::nullopt);
+  EXPECT_EQ(*pipeline_.Inspect(1), std::nullopt);
 }
 
 TEST_F(Reconciler, ChangesNothingWhenAllAgree) {
@@ -78,7 +82,7 @@ TEST_F(Reconciler, RebuildsAGateOfAnotherTotal) {
   Reconcile();
   ASSERT_TRUE(pipeline_.Issue(1, 1).ok());
   ASSERT_TRUE(pipeline_.Drain());
-  coupon::Coupon coupon = *(*pipeline_.store.FindCoupons(std::vector{coupon::CouponId{1}}))[0];
+  coupon::Coupon coupon = Stored();
   coupon.total_quantity = 20;
   coupon.available_quantity = 19;
   pipeline_.backend.PutCoupon(coupon);
@@ -90,8 +94,7 @@ TEST_F(Reconciler, RebuildsAGateOfAnotherTotal) {
 
 TEST_F(Reconciler, RebuildsAGateThatKeepsContradictingTheRows) {
   Reconcile();
-  coupon::Coupon coupon = OpenCoupon(pipeline_.backend.clock(), 1, 10);
-  coupon.gate_generation = State().generation;
+  const coupon::Coupon coupon = Stored();
   ASSERT_TRUE(
       pipeline_.backend.control().Arm(coupon, {.stock = 8, .participants = {{100}, {101}}}).ok());
   Reconcile();
@@ -102,7 +105,7 @@ TEST_F(Reconciler, RebuildsAGateThatKeepsContradictingTheRows) {
 
 TEST_F(Reconciler, DoesNotRebuildForEverWhatARebuildDoesNotCure) {
   Reconcile();
-  coupon::Coupon coupon = *(*pipeline_.store.FindCoupons(std::vector{coupon::CouponId{1}}))[0];
+  coupon::Coupon coupon = Stored();
   coupon.available_quantity = 7;  // by hand, without rows
   pipeline_.backend.PutCoupon(coupon);
   for (int pass = 0; pass < 10; ++pass) Reconcile();
@@ -147,8 +150,9 @@ TEST_F(Reconciler, NobodyIsOverIssuedOrFalselyPromisedWhenAnAppendOutlivesARebui
   FaultyLog other_log(pipeline_.backend.log());
   coupon::Reconciler other(
       {.ack_deadline = absl::Milliseconds(5)},
-      {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.control(), other_log,
-       pipeline_.backend.source(), pipeline_.directory, pipeline_.backend.clock()});
+      {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.gate(),
+       pipeline_.backend.control(), other_log, pipeline_.backend.progress(), pipeline_.directory,
+       pipeline_.backend.clock()});
   other.RequestRebuild({1});
   ASSERT_TRUE(other.Reconcile().ok());
   EXPECT_EQ(State().stock, 1);
@@ -163,18 +167,25 @@ TEST_F(Reconciler, NobodyIsOverIssuedOrFalselyPromisedWhenAnAppendOutlivesARebui
   EXPECT_EQ(pipeline_.Issue(1, 1, "k")->outcome, IssueOutcome::kSoldOut);
 }
 
-/// Refuses to advance a generation until it is told otherwise.
+/// Forgets where a gate is built until it is told otherwise.
 class FaultyAuthority final : public coupon::GateAuthority {
  public:
   explicit FaultyAuthority(coupon::GateAuthority& authority) : authority_(authority) {}
   std::atomic<bool> failing = true;
 
   absl::StatusOr<coupon::Coupon> AdvanceGeneration(coupon::CouponId id) override {
-    if (failing) return absl::UnavailableError("failed by the test");
     return authority_.AdvanceGeneration(id);
   }
-  absl::StatusOr<coupon::Generation> PassedBarrier(coupon::CouponId id) override {
-    return authority_.PassedBarrier(id);
+  absl::StatusOr<std::unique_ptr<coupon::GateLock>> LockGates(absl::Duration wait) override {
+    return authority_.LockGates(wait);
+  }
+  absl::Status SetHome(coupon::CouponId id, coupon::Generation generation,
+                       const std::string& home) override {
+    if (failing) return absl::UnavailableError("failed by the test");
+    return authority_.SetHome(id, generation, home);
+  }
+  absl::StatusOr<coupon::Generation> PassedBarrier(coupon::CouponId id, int partitions) override {
+    return authority_.PassedBarrier(id, partitions);
   }
   absl::StatusOr<coupon::GateContents> ReadContents(coupon::CouponId id) override {
     return authority_.ReadContents(id);
@@ -191,8 +202,8 @@ TEST_F(Reconciler, PutsItsBarrierBehindAllThatMayStillBePromised) {
   FaultyLog other_log(pipeline_.backend.log());
   coupon::Reconciler other(
       {.ack_deadline = absl::Milliseconds(500)},
-      {pipeline_.store, authority, pipeline_.backend.control(), other_log,
-       pipeline_.backend.source(), pipeline_.directory, pipeline_.backend.clock()});
+      {pipeline_.store, authority, pipeline_.backend.gate(), pipeline_.backend.control(), other_log,
+       pipeline_.backend.progress(), pipeline_.directory, pipeline_.backend.clock()});
   Reconcile();
   pipeline_.log.Hold();
   auto claim = pipeline_.Begin(1, 1);
@@ -205,7 +216,7 @@ TEST_F(Reconciler, PutsItsBarrierBehindAllThatMayStillBePromised) {
   // A rebuild that does not wait has its barrier in the log, or the gate open, within this.
   const auto look_until = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
   while (std::chrono::steady_clock::now() < look_until && !HasFailure()) {
-    EXPECT_EQ(*pipeline_.backend.source().Lag(), 0);
+    EXPECT_EQ(pipeline_.backend.Lag(), 0);
     EXPECT_FALSE(State().open);
   }
   pipeline_.log.Release();
@@ -221,14 +232,14 @@ TEST_F(Reconciler, SeesNoContradictionInRowsThatTheGateHasNotHeardOf) {
   pipeline_.recorder->Stop(absl::ZeroDuration());
   for (int64_t user = 1; user <= 4; ++user) ASSERT_TRUE(pipeline_.Issue(1, user).ok());
   auto batch = pipeline_.backend.source().Poll(100, absl::Seconds(10));
-  ASSERT_TRUE(pipeline_.backend.store().Record(*batch).ok());
+  ASSERT_TRUE(pipeline_.backend.store().Record(*batch, {}).ok());
   for (int pass = 0; pass < 5; ++pass) Reconcile();
   EXPECT_EQ(pipeline_.reconciler.stats().rebuilds, 1);
 }
 
 TEST_F(Reconciler, TakesUnitsBackThatAPersonTookFromTheStore) {
   Reconcile();
-  coupon::Coupon stopped = *(*pipeline_.store.FindCoupons(std::vector{coupon::CouponId{1}}))[0];
+  coupon::Coupon stopped = Stored();
   stopped.available_quantity = 0;
   pipeline_.backend.PutCoupon(stopped);
   Reconcile();
@@ -240,8 +251,7 @@ TEST_F(Reconciler, TakesUnitsBackThatAPersonTookFromTheStore) {
 TEST_F(Reconciler, RepairsTheSameDriftASecondTime) {
   for (int time = 1; time <= 2; ++time) {
     Reconcile();
-    coupon::Coupon coupon = OpenCoupon(pipeline_.backend.clock(), 1, 10);
-    coupon.gate_generation = State().generation;
+    const coupon::Coupon coupon = Stored();
     ASSERT_TRUE(
         pipeline_.backend.control().Arm(coupon, {.stock = 8, .participants = {{100}, {101}}}).ok());
     Reconcile();
@@ -254,18 +264,82 @@ TEST_F(Reconciler, GivesUpARebuildWhenTheRecorderDoesNotComeToTheBarrier) {
   pipeline_.store.FailRecords(1000000, /*after_commit=*/false);
   coupon::Reconciler impatient(
       {.drain_timeout = absl::ZeroDuration()},
-      {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.control(), pipeline_.log,
-       pipeline_.backend.source(), pipeline_.directory, pipeline_.backend.clock()});
+      {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.gate(),
+       pipeline_.backend.control(), pipeline_.log, pipeline_.backend.progress(),
+       pipeline_.directory, pipeline_.backend.clock()});
   EXPECT_TRUE(absl::IsUnavailable(impatient.EnsureArmed({1})));
-  EXPECT_EQ(*pipeline_.backend.control().Inspect({1}), std::nullopt);
+  EXPECT_FALSE(State().open);
   EXPECT_TRUE(absl::IsNotFound(impatient.EnsureArmed({99})));
+}
+
+TEST_F(Reconciler, TellsTheGateOfRowsThatItHasNotHeardOf) {
+  Reconcile();
+  pipeline_.recorder->Stop(absl::ZeroDuration());
+  ASSERT_TRUE(pipeline_.Issue(1, 1).ok());
+  auto batch = pipeline_.backend.source().Poll(100, absl::Seconds(10));
+  ASSERT_TRUE(pipeline_.backend.store().Record(*batch, {}).ok());
+  pipeline_.backend.clock().Advance(absl::Seconds(11));
+  Reconcile();
+  EXPECT_EQ(State().reservations, 1) << "the log may not be read to its end yet";
+  ASSERT_TRUE(pipeline_.backend.source().Commit(*batch).ok());
+  Reconcile();
+  EXPECT_EQ(State().reservations, 0);
+  EXPECT_EQ(pipeline_.reconciler.stats().settled, 1);
+  EXPECT_EQ(pipeline_.reconciler.stats().republished, 0);
+}
+
+TEST_F(Reconciler, FindsALostReservationWhileOthersKeepComing) {
+  Reconcile();
+  pipeline_.log.LoseAppends(true);
+  EXPECT_TRUE(absl::IsUnavailable(pipeline_.Issue(1, 1).status()));
+  pipeline_.log.LoseAppends(false);
+  pipeline_.backend.clock().Advance(absl::Seconds(11));
+  // The log is never at its end, but past where it ended when the reservation was old.
+  pipeline_.store.FailRecords(1000000, /*after_commit=*/false);
+  const std::vector<coupon::AdmittedClaim> others = {{.holder = {{1}, {50}},
+                                                      .request = coupon::RequestId::Random(),
+                                                      .incarnation = "incarnation-1",
+                                                      .generation = {1}}};
+  ASSERT_TRUE(pipeline_.backend.log().Append(others).ok());
+  Reconcile();
+  EXPECT_EQ(pipeline_.reconciler.stats().republished, 0);
+  pipeline_.store.FailRecords(0, false);
+  ASSERT_TRUE(pipeline_.Drain());
+  pipeline_.store.FailRecords(1000000, /*after_commit=*/false);
+  ASSERT_TRUE(pipeline_.backend.log().Append(others).ok());
+  Reconcile();
+  EXPECT_EQ(pipeline_.reconciler.stats().republished, 1);
+  pipeline_.store.FailRecords(0, false);
+  ASSERT_TRUE(pipeline_.Drain());
+}
+
+TEST_F(Reconciler, SaysWhatItWouldDoAndDoesNothing) {
+  EXPECT_EQ(pipeline_.reconciler.Preview()->size(), 1u);
+  EXPECT_EQ(*pipeline_.Inspect(1), std::nullopt);
+  Reconcile();
+  EXPECT_TRUE(pipeline_.reconciler.Preview()->empty());
+}
+
+TEST_F(Reconciler, LeavesAloneWhatItMayNotRepairButArmsWhatIsClosed) {
+  coupon::Reconciler arms_only(
+      {.repairs = false}, {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.gate(),
+                           pipeline_.backend.control(), pipeline_.log, pipeline_.backend.progress(),
+                           pipeline_.directory, pipeline_.backend.clock()});
+  EXPECT_FALSE(arms_only.AllOpen());
+  ASSERT_TRUE(arms_only.Reconcile().ok());
+  EXPECT_TRUE(arms_only.AllOpen());
+  ASSERT_TRUE(
+      pipeline_.backend.control().Arm(Stored(), {.stock = 8, .participants = {{1}, {2}}}).ok());
+  for (int pass = 0; pass < 3; ++pass) ASSERT_TRUE(arms_only.Reconcile().ok());
+  EXPECT_EQ(State().stock, 8);
 }
 
 TEST_F(Reconciler, LooksByItselfOnceStarted) {
   coupon::Reconciler eager(
       {.interval = absl::Milliseconds(1)},
-      {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.control(), pipeline_.log,
-       pipeline_.backend.source(), pipeline_.directory, pipeline_.backend.clock()});
+      {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.gate(),
+       pipeline_.backend.control(), pipeline_.log, pipeline_.backend.progress(),
+       pipeline_.directory, pipeline_.backend.clock()});
   eager.Start();
   EXPECT_TRUE(Eventually([&] { return eager.stats().gates_open == 1; }));
   eager.Stop();

@@ -14,8 +14,7 @@ class Recorder : public testing::Test {
   }
 
   bool NoReservationsLeft() {
-    return Eventually(
-        [this] { return (*pipeline_.backend.control().Inspect({1}))->reservations == 0; });
+    return Eventually([this] { return (*pipeline_.Inspect(1))->reservations == 0; });
   }
 
   CouponPipeline pipeline_;
@@ -54,14 +53,14 @@ TEST(RecorderOfSmallBatches, RecordsAllThatIsInTheLogBeforeItStops) {
   pipeline.store.FailRecords(1, /*after_commit=*/false);
   pipeline.recorder->Stop(absl::Seconds(20));
   EXPECT_EQ(pipeline.backend.CountIssues({1}), 10);
-  EXPECT_EQ(*pipeline.backend.source().Lag(), 0);
+  EXPECT_EQ(pipeline.backend.Lag(), 0);
 }
 
 TEST_F(Recorder, LeavesInTheLogWhatItCouldNotRecordInTime) {
   pipeline_.store.FailRecords(1000000, /*after_commit=*/false);
   ASSERT_TRUE(pipeline_.Issue(1, 1).ok());
   pipeline_.recorder->Stop(absl::ZeroDuration());
-  EXPECT_EQ(*pipeline_.backend.source().Lag(), 1);
+  EXPECT_EQ(pipeline_.backend.Lag(), 1);
 }
 
 TEST_F(Recorder, KeepsARejectionAndHasTheGateRebuiltWhenItAdmittedBeyondTheStock) {
@@ -78,8 +77,57 @@ TEST_F(Recorder, KeepsARejectionAndHasTheGateRebuiltWhenItAdmittedBeyondTheStock
   ASSERT_TRUE(Eventually(
       [&] { return (*pipeline_.Find(1, 2)).value().state == coupon::IssueState::kRejected; }));
   ASSERT_TRUE(pipeline_.reconciler.Reconcile().ok());
-  EXPECT_EQ((*pipeline_.backend.control().Inspect({1}))->stock, 0);
+  EXPECT_EQ((*pipeline_.Inspect(1))->stock, 0);
   EXPECT_EQ(pipeline_.Issue(1, 3)->outcome, coupon::IssueOutcome::kSoldOut);
+}
+
+TEST_F(Recorder, PublishesEachRowOnceItIsThere) {
+  const auto answer = pipeline_.Issue(1, 1);
+  ASSERT_TRUE(NoReservationsLeft());
+  EXPECT_EQ(pipeline_.feed.published(), std::vector{answer->request});
+}
+
+TEST_F(Recorder, PublishesAgainWhatMayNotHaveBeenPublished) {
+  pipeline_.feed.Fail(1);
+  const auto answer = pipeline_.Issue(1, 1);
+  ASSERT_TRUE(NoReservationsLeft());
+  EXPECT_EQ(pipeline_.feed.published(), std::vector{answer->request});
+  EXPECT_EQ(pipeline_.backend.CountIssues({1}), 1);
+}
+
+TEST_F(Recorder, PublishesNothingForARepeatedAppend) {
+  const auto answer = pipeline_.Issue(1, 1);
+  ASSERT_TRUE(NoReservationsLeft());
+  const std::vector<coupon::AdmittedClaim> again = {{.holder = {{1}, {1}},
+                                                     .request = answer->request,
+                                                     .incarnation = "incarnation-1",
+                                                     .generation = {1}}};
+  ASSERT_TRUE(pipeline_.backend.log().Append(again).ok());
+  ASSERT_TRUE(pipeline_.Drain());
+  EXPECT_EQ(pipeline_.feed.published().size(), 1u);
+}
+
+TEST_F(Recorder, KeepsAClaimOnNoCouponAsADeadLetter) {
+  const std::vector<coupon::AdmittedClaim> claims = {{.holder = {{77}, {1}},
+                                                      .request = coupon::RequestId::Random(),
+                                                      .incarnation = "none",
+                                                      .generation = {1}}};
+  ASSERT_TRUE(pipeline_.backend.log().Append(claims).ok());
+  ASSERT_TRUE(pipeline_.Drain());
+  EXPECT_EQ(pipeline_.backend.CountDeadLetters(), 1);
+  EXPECT_EQ(pipeline_.recorder->stats().dead, 1);
+}
+
+TEST(RecorderOfARefusedClaim, KeepsItAloneAsADeadLetterAndRecordsTheOthers) {
+  CouponPipeline pipeline;
+  pipeline.store.refused = {2};
+  pipeline.backend.PutCoupon(OpenCoupon(pipeline.backend.clock(), 1, 10));
+  ASSERT_TRUE(pipeline.reconciler.EnsureArmed({1}).ok());
+  for (int64_t user = 1; user <= 3; ++user) ASSERT_TRUE(pipeline.Issue(1, user).ok());
+  ASSERT_TRUE(pipeline.Drain());
+  ASSERT_TRUE(Eventually([&] { return (*pipeline.Inspect(1))->reservations == 0; }));
+  EXPECT_EQ(pipeline.backend.CountIssues({1}), 2);
+  EXPECT_EQ(pipeline.backend.CountDeadLetters(), 1);
 }
 
 }  // namespace

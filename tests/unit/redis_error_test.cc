@@ -6,8 +6,6 @@
 #include <cerrno>
 #include <string>
 
-#include "adapters/redis/url.h"
-
 namespace ecom::adapters::redis {
 namespace {
 
@@ -93,31 +91,6 @@ INSTANTIATE_TEST_SUITE_P(
         ConnectionRow{REDIS_ERR_OTHER, 0, StatusCode::kUnavailable, StatusCode::kDeadlineExceeded},
         ConnectionRow{REDIS_ERR_OOM, 0, StatusCode::kResourceExhausted,
                       StatusCode::kDeadlineExceeded}));
-
-TEST(RedisUrl, NamesAHostWithAPortOrASocket) {
-  const auto host = ParseUrl("redis://127.0.0.1");
-  ASSERT_TRUE(host.ok());
-  EXPECT_EQ(host->host, "127.0.0.1");
-  EXPECT_EQ(host->port, 6379);
-  const auto bracketed = ParseUrl("redis://[::1]:7000/");
-  ASSERT_TRUE(bracketed.ok());
-  EXPECT_EQ(bracketed->host, "::1");
-  EXPECT_EQ(bracketed->port, 7000);
-  const auto socket = ParseUrl("unix:///run/redis.sock");
-  ASSERT_TRUE(socket.ok());
-  EXPECT_EQ(socket->socket_path, "/run/redis.sock");
-}
-
-TEST(RedisUrl, RefusesWhatItWouldHaveToIgnore) {
-  for (const char* const url :
-       {"", "127.0.0.1:6379", "http://127.0.0.1", "redis://", "redis://:6379", "redis://host:",
-        "redis://host:0", "redis://host:65536", "redis://host:port", "redis://[::1", "redis://[]",
-        "redis://host/1", "redis://user:secret@host", "rediss://host", "unix://relative/path"}) {
-    const auto address = ParseUrl(url);
-    EXPECT_EQ(address.status().code(), StatusCode::kInvalidArgument) << url;
-    EXPECT_EQ(std::string(address.status().message()).find("secret"), std::string::npos);
-  }
-}
 
 }  // namespace
 }  // namespace ecom::adapters::redis

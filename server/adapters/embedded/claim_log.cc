@@ -4,13 +4,14 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
 namespace ecom::adapters::embedded {
 
 using coupon::AdmittedClaim;
-using coupon::LogPosition;
 using coupon::LogRecord;
 
 absl::Status EmbeddedClaimLog::Insert(std::span<const AdmittedClaim> claims) {
@@ -32,16 +33,16 @@ absl::Status EmbeddedClaimLog::Insert(std::span<const AdmittedClaim> claims) {
   return durable;
 }
 
-absl::Status EmbeddedClaimLog::AppendBarrier(coupon::CouponId coupon,
-                                             coupon::Generation generation) {
-  absl::Status durable = database_.Write([&](Connection& connection) -> absl::Status {
+absl::StatusOr<int> EmbeddedClaimLog::AppendBarrier(coupon::CouponId coupon,
+                                                    coupon::Generation generation) {
+  RETURN_IF_ERROR(database_.Write([&](Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(
         Statement insert,
         connection.Prepare("INSERT INTO claim_log (coupon_id, gate_generation) VALUES (?, ?)"));
     return insert.Bind(coupon.value, generation.value).Run();
-  });
-  if (durable.ok()) Announce();
-  return durable;
+  }));
+  Announce();
+  return 1;
 }
 
 void EmbeddedClaimLog::Announce() {
@@ -90,24 +91,31 @@ absl::StatusOr<std::vector<LogRecord>> EmbeddedClaimLog::ReadNext(int records_ma
         record.record = coupon::Barrier{.coupon = coupon, .generation = generation};
         continue;
       }
-      // A record that is none of ours: with no incarnation, the store keeps it as a rejection.
       const std::optional<coupon::RequestId> request = coupon::RequestId::Parse(select.Text(3));
+      if (!request) {
+        record.record = coupon::Malformed{.reason = "the request id is no UUID",
+                                          .key = absl::StrCat(select.Int(2)),
+                                          .payload = std::string(select.Text(3))};
+        continue;
+      }
       record.record = AdmittedClaim{.holder = {.coupon = coupon, .user = {select.Int(2)}},
-                                    .request = request.value_or(coupon::RequestId()),
-                                    .incarnation = request ? std::string(select.Text(4)) : "",
+                                    .request = *request,
+                                    .incarnation = std::string(select.Text(4)),
                                     .generation = generation,
-                                    .claimed_at = select.Time(6)};
+                                    .claimed_at = select.Time(6),
+                                    .trace_parent = ""};
     }
   }));
   if (!records.empty()) delivered_ = records.back().position;
   return records;
 }
 
-absl::Status EmbeddedClaimLog::Commit(LogPosition position) {
-  return database_.Write([position](Connection& connection) -> absl::Status {
+absl::Status EmbeddedClaimLog::Commit(std::span<const LogRecord> records) {
+  if (records.empty()) return absl::OkStatus();
+  return database_.Write([&](Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(Statement remove,
                      connection.Prepare("DELETE FROM claim_log WHERE position <= ?"));
-    return remove.Bind(position).Run();
+    return remove.Bind(records.back().position).Run();
   });
 }
 
@@ -116,15 +124,47 @@ void EmbeddedClaimLog::Rewind() {
   Announce();
 }
 
-absl::StatusOr<int64_t> EmbeddedClaimLog::Lag() {
-  int64_t lag = 0;
-  RETURN_IF_ERROR(database_.Read([&lag](Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(Statement count, connection.Prepare("SELECT COUNT(*) FROM claim_log"));
-    RETURN_IF_ERROR(count.Step().status());
-    lag = count.Int(0);
+absl::StatusOr<coupon::LogPositions> EmbeddedClaimLog::Ends() {
+  return ReadPosition(
+      "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'claim_log'), 0) + 1");
+}
+
+absl::StatusOr<coupon::LogPositions> EmbeddedClaimLog::Committed() {
+  return ReadPosition(
+      "SELECT COALESCE((SELECT MIN(position) FROM claim_log), "
+      "(SELECT seq + 1 FROM sqlite_sequence WHERE name = 'claim_log'), 1)");
+}
+
+absl::StatusOr<coupon::LogPositions> EmbeddedClaimLog::ReadPosition(const char* sql) {
+  coupon::LogPositions positions;
+  RETURN_IF_ERROR(database_.Read([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement select, connection.Prepare(sql));
+    RETURN_IF_ERROR(select.Step().status());
+    positions[0] = select.Int(0);
     return absl::OkStatus();
   }));
-  return lag;
+  return positions;
+}
+
+absl::Status EmbeddedClaimLog::Add(std::span<const coupon::DeadRecord> records) {
+  return database_.Write([records](Connection& connection) -> absl::Status {
+    for (const coupon::DeadRecord& dead : records) {
+      ASSIGN_OR_RETURN(Statement insert,
+                       connection.Prepare("INSERT INTO dead_letters (log_position, reason, key, "
+                                          "payload) VALUES (?, ?, ?, ?)"));
+      std::string key, payload;
+      if (const auto* malformed = std::get_if<coupon::Malformed>(&dead.record.record)) {
+        key = malformed->key;
+        payload = malformed->payload;
+      } else if (const auto* claim = std::get_if<AdmittedClaim>(&dead.record.record)) {
+        key = absl::StrCat(claim->holder.user.value);
+        payload = absl::StrCat("coupon ", claim->holder.coupon.value, ", request ",
+                               claim->request.ToString(), ", incarnation ", claim->incarnation);
+      }
+      RETURN_IF_ERROR(insert.Bind(dead.record.position, dead.reason, key, payload).Run());
+    }
+    return absl::OkStatus();
+  });
 }
 
 }  // namespace ecom::adapters::embedded

@@ -10,27 +10,36 @@
 
 namespace ecom::adapters::embedded {
 
-/// The claim log as a table of the data file: appends share the file's group commit, and what is
-/// committed by the reader is deleted.
-class EmbeddedClaimLog final : public coupon::ClaimLog, public coupon::ClaimSource {
+/// The claim log as a table of the data file, one partition: appends share the file's group commit,
+/// and what is committed by the reader is deleted.
+class EmbeddedClaimLog final : public coupon::ClaimLog,
+                               public coupon::ClaimSource,
+                               public coupon::LogProgress,
+                               public coupon::DeadLetters {
  public:
   /// `database` must outlive the log.
   explicit EmbeddedClaimLog(Database& database) : database_(database) {}
 
   absl::Status Append(std::span<const coupon::AdmittedClaim> claims) override;
-  absl::Status AppendBarrier(coupon::CouponId coupon, coupon::Generation generation) override;
+  absl::StatusOr<int> AppendBarrier(coupon::CouponId coupon,
+                                    coupon::Generation generation) override;
   absl::Status Ready() const override { return absl::OkStatus(); }
 
   absl::StatusOr<std::vector<coupon::LogRecord>> Poll(int records_max,
                                                       absl::Duration timeout) override;
-  absl::Status Commit(coupon::LogPosition position) override;
+  absl::Status Commit(std::span<const coupon::LogRecord> records) override;
   void Rewind() override;
-  absl::StatusOr<int64_t> Lag() override;
+
+  absl::StatusOr<coupon::LogPositions> Ends() override;
+  absl::StatusOr<coupon::LogPositions> Committed() override;
+
+  absl::Status Add(std::span<const coupon::DeadRecord> records) override;
 
  private:
   absl::Status Insert(std::span<const coupon::AdmittedClaim> claims);
   void Announce();
   absl::StatusOr<std::vector<coupon::LogRecord>> ReadNext(int records_max);
+  absl::StatusOr<coupon::LogPositions> ReadPosition(const char* sql);
 
   Database& database_;
   std::mutex mutex_;

@@ -1,30 +1,31 @@
 #include "adapters/embedded/coupon_store.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
-#include <variant>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "coupon/record_rules.h"
 
 namespace ecom::adapters::embedded {
 namespace {
 
 using coupon::AdmittedClaim;
-using coupon::Barrier;
 using coupon::Coupon;
 using coupon::CouponId;
 using coupon::Generation;
 using coupon::Issue;
+using coupon::LogPartition;
 using coupon::LogRecord;
-using coupon::RecordOutcome;
+using coupon::RecordResult;
+using coupon::RecordRules;
 
 #define ECOM_SELECT_COUPON                                                           \
   "SELECT id, name, incarnation, total_quantity, available_quantity, starts_at_us, " \
-  "ends_at_us, gate_generation FROM coupons "
+  "ends_at_us, gate_generation, gate_home FROM coupons "
 
 Coupon ReadCoupon(const Statement& row) {
   return {.id = {row.Int(0)},
@@ -34,7 +35,8 @@ Coupon ReadCoupon(const Statement& row) {
           .available_quantity = row.Int(4),
           .starts_at = row.Time(5),
           .ends_at = row.Time(6),
-          .gate_generation = {row.Int(7)}};
+          .gate_generation = {row.Int(7)},
+          .gate_home = std::string(row.Text(8))};
 }
 
 absl::StatusOr<std::optional<Coupon>> FindCoupon(Connection& connection, CouponId id) {
@@ -69,113 +71,95 @@ absl::StatusOr<std::optional<Issue>> FindIssue(Connection& connection,
       coupon::IssueState::kRejected);
 }
 
-/// Records one batch inside a transaction.
-class BatchRecorder {
- public:
-  BatchRecorder(Connection& connection, absl::Time now) : connection_(connection), now_(now) {}
-
-  absl::StatusOr<RecordOutcome> Record(const LogRecord& record) {
-    if (const auto* barrier = std::get_if<Barrier>(&record.record)) return Pass(*barrier);
-    return RecordClaim(std::get<AdmittedClaim>(record.record));
-  }
-
-  /// Takes what was issued from the coupons' available quantity.
-  absl::Status Finish() {
-    for (const auto& [id, state] : coupons_) {
-      if (state.issued == 0) continue;
-      ASSIGN_OR_RETURN(
-          Statement update,
-          connection_.Prepare("UPDATE coupons SET available_quantity = available_quantity - ?1 "
-                              "WHERE id = ?2 AND available_quantity >= ?1"));
-      RETURN_IF_ERROR(update.Bind(state.issued, id.value).Run());
-      if (connection_.Changes() != 1) {
-        return absl::InternalError(
-            absl::StrCat("coupon ", id.value, " was issued beyond its stock"));
-      }
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  struct CouponState {
-    bool exists = false;
-    std::string incarnation;
-    int64_t available = 0;
-    int64_t issued = 0;
-    Generation passed_barrier;
-  };
-
-  absl::StatusOr<RecordOutcome> Pass(const Barrier& barrier) {
-    ASSIGN_OR_RETURN(CouponState * state, Find(barrier.coupon));
-    state->passed_barrier = std::max(state->passed_barrier, barrier.generation);
-    ASSIGN_OR_RETURN(Statement update, connection_.Prepare("UPDATE coupons SET passed_barrier = "
-                                                           "MAX(passed_barrier, ?) WHERE id = ?"));
-    RETURN_IF_ERROR(update.Bind(barrier.generation.value, barrier.coupon.value).Run());
-    return RecordOutcome::kBarrier;
-  }
-
-  absl::StatusOr<RecordOutcome> RecordClaim(const AdmittedClaim& claim) {
-    ASSIGN_OR_RETURN(CouponState * state, Find(claim.holder.coupon));
-    if (!state->exists || state->incarnation != claim.incarnation) {
-      RETURN_IF_ERROR(Reject(claim, "unknown coupon"));
-      return RecordOutcome::kUnknownCoupon;
-    }
-    if (claim.generation < state->passed_barrier) return RecordOutcome::kStale;
-    ASSIGN_OR_RETURN(const bool exists, IsIssued(claim.holder));
-    if (exists) return RecordOutcome::kDuplicate;
-    if (state->issued >= state->available) {
-      RETURN_IF_ERROR(Reject(claim, "over-admitted"));
-      return RecordOutcome::kOverAdmitted;
-    }
-    RETURN_IF_ERROR(Insert(claim));
-    ++state->issued;
-    return RecordOutcome::kIssued;
-  }
-
-  absl::StatusOr<CouponState*> Find(CouponId id) {
-    auto [position, is_new] = coupons_.try_emplace(id);
-    CouponState& state = position->second;
-    if (!is_new) return &state;
-    ASSIGN_OR_RETURN(Statement select,
-                     connection_.Prepare("SELECT incarnation, available_quantity, passed_barrier "
-                                         "FROM coupons WHERE id = ?"));
-    ASSIGN_OR_RETURN(state.exists, select.Bind(id.value).Step());
-    if (!state.exists) return &state;
-    state.incarnation = std::string(select.Text(0));
-    state.available = select.Int(1);
-    state.passed_barrier = {select.Int(2)};
-    return &state;
-  }
-
-  absl::StatusOr<bool> IsIssued(const coupon::Holder& holder) {
+absl::Status Learn(Connection& connection, RecordRules& rules) {
+  for (const CouponId id : rules.coupons()) {
     ASSIGN_OR_RETURN(
-        Statement select,
-        connection_.Prepare("SELECT 1 FROM coupon_issues WHERE coupon_id = ? AND user_id = ?"));
-    return select.Bind(holder.coupon.value, holder.user.value).Step();
+        Statement coupon,
+        connection.Prepare("SELECT incarnation, available_quantity FROM coupons WHERE id = ?"));
+    ASSIGN_OR_RETURN(const bool exists, coupon.Bind(id.value).Step());
+    if (!exists) continue;
+    rules.KnowCoupon(id, coupon.Text(0), coupon.Int(1));
+    ASSIGN_OR_RETURN(Statement barriers,
+                     connection.Prepare("SELECT log_partition, gate_generation "
+                                        "FROM gate_barriers WHERE coupon_id = ?"));
+    barriers.Bind(id.value);
+    for (;;) {
+      ASSIGN_OR_RETURN(const bool more, barriers.Step());
+      if (!more) break;
+      rules.KnowBarrier(id, static_cast<LogPartition>(barriers.Int(0)), {barriers.Int(1)});
+    }
   }
+  for (const LogPartition partition : rules.partitions()) {
+    ASSIGN_OR_RETURN(Statement select,
+                     connection.Prepare("SELECT recorded, announced FROM log_partitions "
+                                        "WHERE log_partition = ?"));
+    ASSIGN_OR_RETURN(const bool exists, select.Bind(partition).Step());
+    if (exists) {
+      rules.KnowProgress(partition, {.recorded = select.Int(0), .announced = select.Int(1)});
+    }
+  }
+  for (const coupon::Holder& holder : rules.holders()) {
+    ASSIGN_OR_RETURN(Statement select,
+                     connection.Prepare("SELECT request_id, issued_at_us FROM coupon_issues "
+                                        "WHERE coupon_id = ? AND user_id = ?"));
+    ASSIGN_OR_RETURN(const bool exists, select.Bind(holder.coupon.value, holder.user.value).Step());
+    if (!exists) continue;
+    // An id that is none of ours equals no claim's.
+    rules.KnowRow(holder, coupon::RequestId::Parse(select.Text(0)).value_or(coupon::RequestId()),
+                  select.Time(1));
+  }
+  return absl::OkStatus();
+}
 
-  absl::Status Insert(const AdmittedClaim& claim) {
+absl::Status WriteDown(Connection& connection, const RecordRules& rules, absl::Time now) {
+  for (const AdmittedClaim* claim : rules.new_rows()) {
     ASSIGN_OR_RETURN(Statement insert,
-                     connection_.Prepare("INSERT INTO coupon_issues (coupon_id, user_id, "
-                                         "request_id, issued_at_us) VALUES (?, ?, ?, ?)"));
-    const std::string request = claim.request.ToString();
-    return insert.Bind(claim.holder.coupon.value, claim.holder.user.value, request, now_).Run();
+                     connection.Prepare("INSERT INTO coupon_issues (coupon_id, user_id, "
+                                        "request_id, issued_at_us) VALUES (?, ?, ?, ?)"));
+    const std::string request = claim->request.ToString();
+    RETURN_IF_ERROR(
+        insert.Bind(claim->holder.coupon.value, claim->holder.user.value, request, now).Run());
   }
-
-  absl::Status Reject(const AdmittedClaim& claim, std::string_view reason) {
+  for (const RecordRules::Rejection& rejection : rules.rejections()) {
     ASSIGN_OR_RETURN(Statement insert,
-                     connection_.Prepare("INSERT INTO coupon_rejections (coupon_id, user_id, "
-                                         "request_id, reason, rejected_at_us) "
-                                         "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"));
+                     connection.Prepare("INSERT INTO coupon_rejections (coupon_id, user_id, "
+                                        "request_id, reason, rejected_at_us) "
+                                        "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"));
+    const AdmittedClaim& claim = *rejection.claim;
     const std::string request = claim.request.ToString();
-    return insert.Bind(claim.holder.coupon.value, claim.holder.user.value, request, reason, now_)
-        .Run();
+    RETURN_IF_ERROR(insert
+                        .Bind(claim.holder.coupon.value, claim.holder.user.value, request,
+                              rejection.reason, now)
+                        .Run());
   }
-
-  Connection& connection_;
-  const absl::Time now_;
-  absl::flat_hash_map<CouponId, CouponState> coupons_;
-};
+  for (const auto& [id, units] : rules.taken()) {
+    ASSIGN_OR_RETURN(
+        Statement update,
+        connection.Prepare("UPDATE coupons SET available_quantity = available_quantity - ?1 "
+                           "WHERE id = ?2 AND available_quantity >= ?1"));
+    RETURN_IF_ERROR(update.Bind(units, id.value).Run());
+    if (connection.Changes() != 1) {
+      return absl::InternalError(absl::StrCat("coupon ", id.value, " was issued beyond its stock"));
+    }
+  }
+  for (const auto& [key, generation] : rules.passed_barriers()) {
+    ASSIGN_OR_RETURN(
+        Statement insert,
+        connection.Prepare("INSERT INTO gate_barriers (coupon_id, log_partition, gate_generation) "
+                           "VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET gate_generation = "
+                           "MAX(gate_generation, excluded.gate_generation)"));
+    RETURN_IF_ERROR(insert.Bind(key.first.value, key.second, generation.value).Run());
+  }
+  for (const auto& [partition, progress] : rules.progress()) {
+    ASSIGN_OR_RETURN(Statement insert,
+                     connection.Prepare("INSERT INTO log_partitions (log_partition, recorded, "
+                                        "announced) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
+                                        "recorded = MAX(recorded, excluded.recorded), "
+                                        "announced = MAX(announced, excluded.announced)"));
+    RETURN_IF_ERROR(insert.Bind(partition, progress.recorded, progress.announced).Run());
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -205,19 +189,17 @@ absl::StatusOr<std::vector<std::optional<Issue>>> EmbeddedCouponStore::FindIssue
   return issues;
 }
 
-absl::StatusOr<std::vector<RecordOutcome>> EmbeddedCouponStore::Record(
-    std::span<const LogRecord> batch) {
+absl::StatusOr<std::vector<RecordResult>> EmbeddedCouponStore::Record(
+    std::span<const LogRecord> batch, const coupon::LogPositions& announced) {
   const absl::Time now = clock_.Now();
-  std::vector<RecordOutcome> outcomes;
+  std::vector<RecordResult> results;
   RETURN_IF_ERROR(database_.Write([&](Connection& connection) -> absl::Status {
-    BatchRecorder recorder(connection, now);
-    for (const LogRecord& record : batch) {
-      ASSIGN_OR_RETURN(const RecordOutcome outcome, recorder.Record(record));
-      outcomes.push_back(outcome);
-    }
-    return recorder.Finish();
+    RecordRules rules(batch, announced);
+    RETURN_IF_ERROR(Learn(connection, rules));
+    results = rules.Decide(now);
+    return WriteDown(connection, rules, now);
   }));
-  return outcomes;
+  return results;
 }
 
 absl::StatusOr<std::vector<Coupon>> EmbeddedCouponStore::FindArmable(absl::Time now) {
@@ -240,8 +222,8 @@ absl::StatusOr<Coupon> EmbeddedCouponStore::AdvanceGeneration(CouponId id) {
   std::optional<Coupon> coupon;
   RETURN_IF_ERROR(database_.Write([&](Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(Statement update,
-                     connection.Prepare("UPDATE coupons SET gate_generation = gate_generation + 1 "
-                                        "WHERE id = ?"));
+                     connection.Prepare("UPDATE coupons SET gate_generation = gate_generation + 1, "
+                                        "gate_home = '' WHERE id = ?"));
     RETURN_IF_ERROR(update.Bind(id.value).Run());
     ASSIGN_OR_RETURN(coupon, FindCoupon(connection, id));
     return absl::OkStatus();
@@ -250,16 +232,37 @@ absl::StatusOr<Coupon> EmbeddedCouponStore::AdvanceGeneration(CouponId id) {
   return *std::move(coupon);
 }
 
-absl::StatusOr<Generation> EmbeddedCouponStore::PassedBarrier(CouponId id) {
+absl::Status EmbeddedCouponStore::SetHome(CouponId id, Generation generation,
+                                          const std::string& home) {
+  return database_.Write([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement update, connection.Prepare("UPDATE coupons SET gate_home = ? "
+                                                          "WHERE id = ? AND gate_generation = ?"));
+    RETURN_IF_ERROR(update.Bind(home, id.value, generation.value).Run());
+    if (connection.Changes() == 1) return absl::OkStatus();
+    return absl::FailedPreconditionError("the gate is at another generation by now");
+  });
+}
+
+absl::StatusOr<Generation> EmbeddedCouponStore::PassedBarrier(CouponId id, int partitions) {
   Generation passed;
   RETURN_IF_ERROR(database_.Read([&](Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(Statement select,
-                     connection.Prepare("SELECT passed_barrier FROM coupons WHERE id = ?"));
-    ASSIGN_OR_RETURN(const bool found, select.Bind(id.value).Step());
-    if (found) passed = {select.Int(0)};
+                     connection.Prepare("SELECT COUNT(*), MIN(gate_generation) FROM gate_barriers "
+                                        "WHERE coupon_id = ? AND log_partition < ?"));
+    RETURN_IF_ERROR(select.Bind(id.value, partitions).Step().status());
+    if (select.Int(0) == partitions) passed = {select.Int(1)};
     return absl::OkStatus();
   }));
   return passed;
+}
+
+/// The file has one server: nobody else could hold the lock.
+absl::StatusOr<std::unique_ptr<coupon::GateLock>> EmbeddedCouponStore::LockGates(absl::Duration) {
+  class SoleLock final : public coupon::GateLock {
+   public:
+    bool Held() override { return true; }
+  };
+  return std::make_unique<SoleLock>();
 }
 
 absl::StatusOr<coupon::GateContents> EmbeddedCouponStore::ReadContents(CouponId id) {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "adapters/embedded/database.h"
@@ -20,12 +22,16 @@ class EmbeddedCouponStore final : public coupon::CouponStore, public coupon::Gat
       std::span<const coupon::CouponId> ids) override;
   absl::StatusOr<std::vector<std::optional<coupon::Issue>>> FindIssues(
       std::span<const coupon::Holder> holders) override;
-  absl::StatusOr<std::vector<coupon::RecordOutcome>> Record(
-      std::span<const coupon::LogRecord> batch) override;
+  absl::StatusOr<std::vector<coupon::RecordResult>> Record(
+      std::span<const coupon::LogRecord> batch, const coupon::LogPositions& announced) override;
   absl::StatusOr<std::vector<coupon::Coupon>> FindArmable(absl::Time now) override;
 
+  absl::StatusOr<std::unique_ptr<coupon::GateLock>> LockGates(absl::Duration wait) override;
   absl::StatusOr<coupon::Coupon> AdvanceGeneration(coupon::CouponId coupon) override;
-  absl::StatusOr<coupon::Generation> PassedBarrier(coupon::CouponId coupon) override;
+  absl::Status SetHome(coupon::CouponId coupon, coupon::Generation generation,
+                       const std::string& home) override;
+  absl::StatusOr<coupon::Generation> PassedBarrier(coupon::CouponId coupon,
+                                                   int partitions) override;
   absl::StatusOr<coupon::GateContents> ReadContents(coupon::CouponId coupon) override;
 
  private:

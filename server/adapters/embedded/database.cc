@@ -33,11 +33,11 @@ uint32_t BigEndian32(const unsigned char* bytes) {
 }
 
 /// Looks at the file's header without SQLite, so that a file that is not ours stays untouched.
-/// Returns whether the file exists.
-absl::StatusOr<bool> CheckHeader(const std::string& path) {
+/// Returns the file's schema version, 0 when there is no file.
+absl::StatusOr<uint32_t> ReadVersion(const std::string& path) {
   FILE* file = std::fopen(path.c_str(), "rbe");
   if (file == nullptr) {
-    if (errno == ENOENT) return false;
+    if (errno == ENOENT) return 0;
     return absl::FailedPreconditionError(absl::StrCat(path, ": ", strerror(errno)));
   }
   std::array<unsigned char, kHeaderBytes> header{};
@@ -53,7 +53,7 @@ absl::StatusOr<bool> CheckHeader(const std::string& path) {
     return absl::FailedPreconditionError(absl::StrCat(
         path, " has schema version ", version, ", this program knows up to ", kSchemaVersion));
   }
-  return true;
+  return version;
 }
 
 /// Makes the file aside and moves it into place whole, so that a crash leaves no half-made one.
@@ -147,12 +147,13 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Create(Options options) {
         new Database(std::move(options), *std::move(writer), {}, /*lock_file=*/-1));
   }
 
-  RETURN_IF_ERROR(CheckHeader(options.path).status());  // a file that is not ours gets no lock file
+  RETURN_IF_ERROR(ReadVersion(options.path).status());  // a file that is not ours gets no lock file
   ASSIGN_OR_RETURN(const int lock_file, LockAgainstOthers(options.path, options.lock_timeout));
   auto opened = [&]() -> absl::StatusOr<std::unique_ptr<Database>> {
-    ASSIGN_OR_RETURN(const bool exists, CheckHeader(options.path));
-    if (!exists) RETURN_IF_ERROR(MakeFile(options.path));
+    ASSIGN_OR_RETURN(const uint32_t version, ReadVersion(options.path));
+    if (version == 0) RETURN_IF_ERROR(MakeFile(options.path));
     ASSIGN_OR_RETURN(auto writer, OpenConnection(options.path, SQLITE_OPEN_READWRITE));
+    if (version == 1) RETURN_IF_ERROR(writer->Execute(kMigrationTo2));
     std::vector<std::unique_ptr<Connection>> readers;
     for (int i = 0; i < kReaders; ++i) {
       ASSIGN_OR_RETURN(auto reader, OpenConnection(options.path, SQLITE_OPEN_READWRITE));

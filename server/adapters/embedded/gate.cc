@@ -1,8 +1,10 @@
 #include "adapters/embedded/gate.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 
 namespace ecom::adapters::embedded {
 
@@ -12,25 +14,31 @@ using coupon::CouponId;
 using coupon::Verdict;
 
 EmbeddedCouponGate::EmbeddedCouponGate(Options options, const base::Clock& clock)
-    : options_(options), clock_(clock) {}
+    : options_(options), clock_(clock), home_(coupon::RequestId::Random().ToString()) {}
 
 absl::StatusOr<std::vector<Admission>> EmbeddedCouponGate::Admit(const coupon::Coupon& coupon,
                                                                  std::span<const Claim> claims) {
   const absl::Time now = clock_.Now();
   const bool in_window = now >= coupon.starts_at && now < coupon.ends_at;
   std::lock_guard lock(mutex_);
-  const auto position = gates_.find(coupon.id);
-  if (position == gates_.end() || !position->second.open ||
-      position->second.generation != coupon.gate_generation) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the gate of coupon ", coupon.id.value, " is not armed"));
-  }
+  ASSIGN_OR_RETURN(Gate * gate, FindArmed(coupon));
   std::vector<Admission> admissions;
   admissions.reserve(claims.size());
   for (const Claim& claim : claims) {
-    admissions.push_back(Decide(position->second, claim, in_window, now));
+    admissions.push_back(Decide(*gate, claim, in_window, now));
   }
   return admissions;
+}
+
+absl::StatusOr<EmbeddedCouponGate::Gate*> EmbeddedCouponGate::FindArmed(
+    const coupon::Coupon& coupon) {
+  const auto position = gates_.find(coupon.id);
+  if (position == gates_.end() || !position->second.open ||
+      position->second.generation != coupon.gate_generation || coupon.gate_home != home_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the gate of coupon ", coupon.id.value, " is not armed"));
+  }
+  return &position->second;
 }
 
 Admission EmbeddedCouponGate::Decide(Gate& gate, const Claim& claim, bool in_window,
@@ -55,14 +63,13 @@ Admission EmbeddedCouponGate::Decide(Gate& gate, const Claim& claim, bool in_win
 }
 
 absl::StatusOr<std::vector<std::optional<coupon::RequestId>>> EmbeddedCouponGate::FindReservations(
-    std::span<const coupon::Holder> holders) {
-  std::vector<std::optional<coupon::RequestId>> found(holders.size());
+    const coupon::Coupon& coupon, std::span<const coupon::UserId> users) {
+  std::vector<std::optional<coupon::RequestId>> found(users.size());
   std::lock_guard lock(mutex_);
-  for (size_t i = 0; i < holders.size(); ++i) {
-    const auto gate = gates_.find(holders[i].coupon);
-    if (gate == gates_.end()) continue;
-    const auto reservation = gate->second.reservations.find(holders[i].user);
-    if (reservation != gate->second.reservations.end()) found[i] = reservation->second.request;
+  ASSIGN_OR_RETURN(const Gate* gate, FindArmed(coupon));
+  for (size_t i = 0; i < users.size(); ++i) {
+    const auto reservation = gate->reservations.find(users[i]);
+    if (reservation != gate->reservations.end()) found[i] = reservation->second.request;
   }
   return found;
 }
@@ -82,22 +89,33 @@ absl::Status EmbeddedCouponGate::Recorded(std::span<const Claim> claims) {
 }
 
 absl::Status EmbeddedCouponGate::Arm(const coupon::Coupon& coupon, coupon::GateContents contents) {
+  if (coupon.gate_home != home_) {
+    return absl::FailedPreconditionError("the gate's home is another process");
+  }
   Gate gate{.generation = coupon.gate_generation,
+            .incarnation = coupon.incarnation,
             .open = true,
             .total = coupon.total_quantity,
             .stock = contents.stock,
             .participants = {contents.participants.begin(), contents.participants.end()},
             .reservations = {}};
   std::lock_guard lock(mutex_);
-  gates_.insert_or_assign(coupon.id, std::move(gate));
+  Gate& held = gates_[coupon.id];
+  if (held.incarnation == coupon.incarnation && held.generation > coupon.gate_generation) {
+    return absl::FailedPreconditionError("the gate was closed for a later generation");
+  }
+  held = std::move(gate);
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> EmbeddedCouponGate::Close(CouponId coupon) {
+absl::StatusOr<coupon::ClosedGate> EmbeddedCouponGate::Close(const coupon::Coupon& coupon) {
   std::lock_guard lock(mutex_);
-  const auto position = gates_.find(coupon);
-  if (position == gates_.end()) return false;
-  return std::exchange(position->second.open, false);
+  Gate& gate = gates_[coupon.id];
+  if (gate.incarnation != coupon.incarnation || gate.generation < coupon.gate_generation) {
+    gate.generation = coupon.gate_generation;
+    gate.incarnation = coupon.incarnation;
+  }
+  return coupon::ClosedGate{.may_have_admitted = std::exchange(gate.open, false), .home = home_};
 }
 
 absl::Status EmbeddedCouponGate::Disarm(CouponId coupon) {
@@ -106,13 +124,14 @@ absl::Status EmbeddedCouponGate::Disarm(CouponId coupon) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<coupon::GateState>> EmbeddedCouponGate::Inspect(CouponId coupon) {
+absl::StatusOr<std::optional<coupon::GateState>> EmbeddedCouponGate::Inspect(
+    const coupon::Coupon& coupon) {
   std::lock_guard lock(mutex_);
-  const auto position = gates_.find(coupon);
+  const auto position = gates_.find(coupon.id);
   if (position == gates_.end()) return std::nullopt;
   const Gate& gate = position->second;
   return coupon::GateState{.generation = gate.generation,
-                           .open = gate.open,
+                           .open = gate.open && coupon.gate_home == home_,
                            .total = gate.total,
                            .stock = gate.stock,
                            .participants = static_cast<int64_t>(gate.participants.size()),

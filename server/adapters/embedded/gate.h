@@ -4,6 +4,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -29,14 +30,14 @@ class EmbeddedCouponGate final : public coupon::CouponGate, public coupon::GateC
   absl::StatusOr<std::vector<coupon::Admission>> Admit(
       const coupon::Coupon& coupon, std::span<const coupon::Claim> claims) override;
   absl::StatusOr<std::vector<std::optional<coupon::RequestId>>> FindReservations(
-      std::span<const coupon::Holder> holders) override;
+      const coupon::Coupon& coupon, std::span<const coupon::UserId> users) override;
   absl::Status Recorded(std::span<const coupon::Claim> claims) override;
   bool Durable() const override { return false; }
 
   absl::Status Arm(const coupon::Coupon& coupon, coupon::GateContents contents) override;
-  absl::StatusOr<bool> Close(coupon::CouponId coupon) override;
+  absl::StatusOr<coupon::ClosedGate> Close(const coupon::Coupon& coupon) override;
   absl::Status Disarm(coupon::CouponId coupon) override;
-  absl::StatusOr<std::optional<coupon::GateState>> Inspect(coupon::CouponId coupon) override;
+  absl::StatusOr<std::optional<coupon::GateState>> Inspect(const coupon::Coupon& coupon) override;
   absl::StatusOr<std::vector<coupon::Reservation>> FindReservationsBefore(
       coupon::CouponId coupon, absl::Time before, int reservations_max) override;
 
@@ -48,6 +49,7 @@ class EmbeddedCouponGate final : public coupon::CouponGate, public coupon::GateC
 
   struct Gate {
     coupon::Generation generation;
+    std::string incarnation;
     bool open = false;
     int64_t total = 0;
     int64_t stock = 0;
@@ -55,10 +57,12 @@ class EmbeddedCouponGate final : public coupon::CouponGate, public coupon::GateC
     absl::flat_hash_map<coupon::UserId, Held> reservations;
   };
 
+  absl::StatusOr<Gate*> FindArmed(const coupon::Coupon& coupon);
   coupon::Admission Decide(Gate& gate, const coupon::Claim& claim, bool in_window, absl::Time now);
 
   const Options options_;
   const base::Clock& clock_;
+  const std::string home_;  // another one in each process
   std::mutex mutex_;
   absl::flat_hash_map<coupon::CouponId, Gate> gates_;
 };

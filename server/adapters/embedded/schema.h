@@ -8,13 +8,41 @@ namespace ecom::adapters::embedded {
 inline constexpr uint32_t kApplicationId = 0x65636f6d;
 
 /// The version of kSchema; a file of a higher one is refused.
-inline constexpr uint32_t kSchemaVersion = 1;
+inline constexpr uint32_t kSchemaVersion = 2;
+
+/// Brings a file of version 1 to version 2, in one transaction.
+inline constexpr char kMigrationTo2[] = R"sql(
+BEGIN;
+ALTER TABLE coupons ADD COLUMN gate_home TEXT NOT NULL DEFAULT '';
+CREATE TABLE gate_barriers (
+  coupon_id INTEGER NOT NULL,
+  log_partition INTEGER NOT NULL,
+  gate_generation INTEGER NOT NULL,
+  PRIMARY KEY (coupon_id, log_partition)
+) WITHOUT ROWID;
+INSERT INTO gate_barriers SELECT id, 0, passed_barrier FROM coupons WHERE passed_barrier > 0;
+ALTER TABLE coupons DROP COLUMN passed_barrier;
+CREATE TABLE log_partitions (
+  log_partition INTEGER PRIMARY KEY,
+  recorded INTEGER NOT NULL,
+  announced INTEGER NOT NULL
+);
+CREATE TABLE dead_letters (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  log_position INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  key TEXT NOT NULL,
+  payload TEXT NOT NULL
+);
+PRAGMA user_version = 2;
+COMMIT;
+)sql";
 
 /// Makes an empty data file. Times are microseconds since 1970 UTC, money is hundredths of a won.
 inline constexpr char kSchema[] = R"sql(
 BEGIN;
 PRAGMA application_id = 0x65636f6d;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 CREATE TABLE coupons (
   id INTEGER PRIMARY KEY CHECK (id > 0),
@@ -25,7 +53,22 @@ CREATE TABLE coupons (
   ends_at_us INTEGER NOT NULL,
   incarnation TEXT NOT NULL DEFAULT (lower(hex(randomblob(16)))),
   gate_generation INTEGER NOT NULL DEFAULT 0,
-  passed_barrier INTEGER NOT NULL DEFAULT 0
+  gate_home TEXT NOT NULL DEFAULT ''
+);
+
+-- The last barrier of a coupon that the recorder has passed in a partition of the log.
+CREATE TABLE gate_barriers (
+  coupon_id INTEGER NOT NULL,
+  log_partition INTEGER NOT NULL,
+  gate_generation INTEGER NOT NULL,
+  PRIMARY KEY (coupon_id, log_partition)
+) WITHOUT ROWID;
+
+-- How far each partition of the log is recorded, and how far that is published.
+CREATE TABLE log_partitions (
+  log_partition INTEGER PRIMARY KEY,
+  recorded INTEGER NOT NULL,
+  announced INTEGER NOT NULL
 );
 
 CREATE TABLE coupon_issues (
@@ -54,6 +97,15 @@ CREATE TABLE claim_log (
   incarnation TEXT,
   gate_generation INTEGER NOT NULL,
   claimed_at_us INTEGER
+);
+
+-- Log records that can become no row, for a person to look at.
+CREATE TABLE dead_letters (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  log_position INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  key TEXT NOT NULL,
+  payload TEXT NOT NULL
 );
 
 CREATE TABLE products (

@@ -1,34 +1,37 @@
 #include "adapters/mysql/coupon_store.h"
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <utility>
-#include <variant>
 
-#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "adapters/mysql/placeholders.h"
 #include "base/status_macros.h"
+#include "coupon/record_rules.h"
 
 namespace ecom::adapters::mysql {
 namespace {
 
 using coupon::AdmittedClaim;
-using coupon::Barrier;
 using coupon::Coupon;
 using coupon::CouponId;
 using coupon::Generation;
 using coupon::Holder;
 using coupon::Issue;
 using coupon::IssueState;
+using coupon::LogPartition;
 using coupon::LogRecord;
-using coupon::RecordOutcome;
+using coupon::RecordResult;
+using coupon::RecordRules;
+
+// Locks are the server's, not the database's: their names tell databases apart.
+#define ECOM_GATES_LOCK_NAME "CONCAT('ecom.gates.', SHA1(DATABASE()))"
 
 #define ECOM_SELECT_COUPON                                                        \
   "SELECT id, name, incarnation, total_quantity, available_quantity, starts_at, " \
-  "ends_at, gate_generation FROM coupons "
+  "ends_at, gate_generation, gate_home FROM coupons "
 
 Coupon ReadCoupon(const Statement& row) {
   return {.id = {row.Int(0)},
@@ -38,10 +41,11 @@ Coupon ReadCoupon(const Statement& row) {
           .available_quantity = row.Int(4),
           .starts_at = row.Time(5),
           .ends_at = row.Time(6),
-          .gate_generation = {row.Int(7)}};
+          .gate_generation = {row.Int(7)},
+          .gate_home = std::string(row.Text(8))};
 }
 
-/// Runs `select`, which ends before its list of ids, for all ids and calls `on_row` for each row.
+/// Runs `select`, which ends before "IN (…)", for all ids and calls `on_row` for each row.
 template <typename OnRow>
 absl::Status SelectByIds(Connection& connection, std::string_view select, std::string_view tail,
                          std::span<const CouponId> ids, OnRow on_row) {
@@ -49,7 +53,7 @@ absl::Status SelectByIds(Connection& connection, std::string_view select, std::s
     const std::span chunk = ids.subspan(begin, std::min(kValuesInStatement, ids.size() - begin));
     const size_t size = PaddedSize(chunk.size());
     ASSIGN_OR_RETURN(Statement statement,
-                     connection.Prepare(absl::StrCat(std::string(select), "WHERE id IN (",
+                     connection.Prepare(absl::StrCat(std::string(select), " IN (",
                                                      Repeated("?", size), ")", std::string(tail))));
     for (size_t i = 0; i < size; ++i) statement.Bind(chunk[std::min(i, chunk.size() - 1)].value);
     for (;;) {
@@ -90,178 +94,156 @@ absl::Status SelectByHolders(Connection& connection, std::string_view select,
 
 absl::StatusOr<std::optional<Coupon>> FindCoupon(Connection& connection, CouponId id) {
   std::optional<Coupon> coupon;
-  RETURN_IF_ERROR(SelectByIds(connection, ECOM_SELECT_COUPON, "", {&id, 1},
+  RETURN_IF_ERROR(SelectByIds(connection, ECOM_SELECT_COUPON "WHERE id", "", {&id, 1},
                               [&](const Statement& row) { coupon = ReadCoupon(row); }));
   return coupon;
 }
 
-/// Records one batch inside a transaction.
-class BatchRecorder {
- public:
-  BatchRecorder(Connection& connection, absl::Time now) : connection_(connection), now_(now) {}
+/// Locks the coupons, in id order, and reads all that the rules ask for.
+absl::Status Learn(Connection& connection, RecordRules& rules) {
+  const std::vector<CouponId> coupons = rules.coupons();
+  RETURN_IF_ERROR(SelectByIds(
+      connection, "SELECT id, incarnation, available_quantity FROM coupons WHERE id",
+      " ORDER BY id FOR UPDATE", coupons,
+      [&](const Statement& row) { rules.KnowCoupon({row.Int(0)}, row.Text(1), row.Int(2)); }));
+  RETURN_IF_ERROR(SelectByIds(
+      connection,
+      "SELECT coupon_id, log_partition, gate_generation FROM gate_barriers WHERE coupon_id", "",
+      coupons, [&](const Statement& row) {
+        rules.KnowBarrier({row.Int(0)}, static_cast<LogPartition>(row.Int(1)), {row.Int(2)});
+      }));
+  for (const LogPartition partition : rules.partitions()) {
+    ASSIGN_OR_RETURN(Statement select,
+                     connection.Prepare("SELECT recorded, announced FROM log_partitions "
+                                        "WHERE log_partition = ?"));
+    ASSIGN_OR_RETURN(const bool exists, select.Bind(partition).Step());
+    if (exists) {
+      rules.KnowProgress(partition, {.recorded = select.Int(0), .announced = select.Int(1)});
+    }
+  }
+  return SelectByHolders(
+      connection, "SELECT coupon_id, user_id, request_id, issued_at FROM coupon_issues ",
+      rules.holders(), [&](const Holder& holder, const Statement& row) {
+        // An id that is none of ours equals no claim's.
+        rules.KnowRow(holder, coupon::RequestId::Parse(row.Text(2)).value_or(coupon::RequestId()),
+                      row.Time(3));
+        return absl::OkStatus();
+      });
+}
 
-  absl::StatusOr<std::vector<RecordOutcome>> Record(std::span<const LogRecord> batch) {
-    RETURN_IF_ERROR(LockCoupons(batch));
-    RETURN_IF_ERROR(FindIssued(batch));
-    std::vector<RecordOutcome> outcomes;
-    outcomes.reserve(batch.size());
-    for (const LogRecord& record : batch) outcomes.push_back(Decide(record));
-    RETURN_IF_ERROR(InsertIssues());
-    RETURN_IF_ERROR(InsertRejections());
-    RETURN_IF_ERROR(UpdateCoupons());
-    return outcomes;
+absl::Status InsertIssues(Connection& connection, const RecordRules& rules, absl::Time now) {
+  std::span<const AdmittedClaim* const> rest = rules.new_rows();
+  while (!rest.empty()) {
+    const size_t size = ExactSize(rest.size());
+    ASSIGN_OR_RETURN(
+        Statement insert,
+        connection.Prepare(absl::StrCat(
+            "INSERT INTO coupon_issues (coupon_id, user_id, request_id, issued_at) VALUES ",
+            Repeated("(?, ?, ?, ?)", size))));
+    for (const AdmittedClaim* claim : rest.first(size)) {
+      insert.Bind(claim->holder.coupon.value, claim->holder.user.value, claim->request.ToString(),
+                  now);
+    }
+    const auto inserted = insert.Run();
+    // The table has this one key: somebody who does not lock the coupon, a person perhaps, put the
+    // row there meanwhile. The same batch finds it, as a duplicate.
+    if (absl::IsAlreadyExists(inserted.status())) {
+      return absl::UnavailableError(
+          absl::StrCat("a row came in between: ", inserted.status().message()));
+    }
+    RETURN_IF_ERROR(inserted.status());
+    rest = rest.subspan(size);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InsertRejections(Connection& connection, const RecordRules& rules, absl::Time now) {
+  std::span<const RecordRules::Rejection> rest = rules.rejections();
+  while (!rest.empty()) {
+    const size_t size = ExactSize(rest.size());
+    // Only what is there by the key is passed over; each other error stays one.
+    ASSIGN_OR_RETURN(Statement insert,
+                     connection.Prepare(absl::StrCat(
+                         "INSERT INTO coupon_rejections (coupon_id, user_id, request_id, "
+                         "reason, rejected_at) VALUES ",
+                         Repeated("(?, ?, ?, ?, ?)", size),
+                         " ON DUPLICATE KEY UPDATE coupon_id = coupon_rejections.coupon_id")));
+    for (const RecordRules::Rejection& rejection : rest.first(size)) {
+      const AdmittedClaim& claim = *rejection.claim;
+      insert.Bind(claim.holder.coupon.value, claim.holder.user.value, claim.request.ToString(),
+                  rejection.reason, now);
+    }
+    RETURN_IF_ERROR(insert.Run().status());
+    rest = rest.subspan(size);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status UpdateCoupons(Connection& connection, const RecordRules& rules) {
+  for (const auto& [id, units] : rules.taken()) {
+    ASSIGN_OR_RETURN(
+        Statement update,
+        connection.Prepare("UPDATE coupons SET available_quantity = available_quantity - ? "
+                           "WHERE id = ? AND available_quantity >= ?"));
+    ASSIGN_OR_RETURN(const int64_t changed, update.Bind(units, id.value, units).Run());
+    if (changed != 1) {
+      return absl::InternalError(absl::StrCat("coupon ", id.value, " was issued beyond its stock"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InsertProgress(Connection& connection, const RecordRules& rules) {
+  for (const auto& [key, generation] : rules.passed_barriers()) {
+    ASSIGN_OR_RETURN(
+        Statement insert,
+        connection.Prepare("INSERT INTO gate_barriers (coupon_id, log_partition, gate_generation) "
+                           "VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE gate_generation = "
+                           "GREATEST(gate_generation, VALUES(gate_generation))"));
+    RETURN_IF_ERROR(insert.Bind(key.first.value, key.second, generation.value).Run().status());
+  }
+  for (const auto& [partition, progress] : rules.progress()) {
+    ASSIGN_OR_RETURN(
+        Statement insert,
+        connection.Prepare("INSERT INTO log_partitions (log_partition, recorded, announced) "
+                           "VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE "
+                           "recorded = GREATEST(recorded, VALUES(recorded)), "
+                           "announced = GREATEST(announced, VALUES(announced))"));
+    RETURN_IF_ERROR(insert.Bind(partition, progress.recorded, progress.announced).Run().status());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteDown(Connection& connection, const RecordRules& rules, absl::Time now) {
+  RETURN_IF_ERROR(InsertIssues(connection, rules, now));
+  RETURN_IF_ERROR(InsertRejections(connection, rules, now));
+  RETURN_IF_ERROR(UpdateCoupons(connection, rules));
+  return InsertProgress(connection, rules);
+}
+
+/// A lock by name in the database server, which ends with its connection at the latest.
+class MysqlGateLock final : public coupon::GateLock {
+ public:
+  explicit MysqlGateLock(ConnectionPool::Lease connection) : connection_(std::move(connection)) {}
+  MysqlGateLock(const MysqlGateLock&) = delete;
+  MysqlGateLock& operator=(const MysqlGateLock&) = delete;
+  ~MysqlGateLock() override {
+    if (!Ask("SELECT COALESCE(RELEASE_LOCK(" ECOM_GATES_LOCK_NAME "), 0)")) connection_->Abandon();
+  }
+
+  bool Held() override {
+    return Ask("SELECT COALESCE(IS_USED_LOCK(" ECOM_GATES_LOCK_NAME ") = CONNECTION_ID(), 0)");
   }
 
  private:
-  struct CouponState {
-    bool exists = false;
-    std::string incarnation;
-    int64_t available = 0;
-    int64_t issued = 0;
-    Generation passed_barrier;
-    bool barrier_moved = false;
-  };
-
-  struct Rejection {
-    const AdmittedClaim* claim;
-    std::string_view reason;
-  };
-
-  absl::Status LockCoupons(std::span<const LogRecord> batch) {
-    for (const LogRecord& record : batch) {
-      const auto* barrier = std::get_if<Barrier>(&record.record);
-      coupons_.try_emplace(barrier != nullptr
-                               ? barrier->coupon
-                               : std::get<AdmittedClaim>(record.record).holder.coupon);
-    }
-    std::vector<CouponId> ids;
-    for (const auto& [id, state] : coupons_) ids.push_back(id);
-    return SelectByIds(connection_,
-                       "SELECT id, incarnation, available_quantity, passed_barrier FROM coupons ",
-                       " ORDER BY id FOR UPDATE", ids, [&](const Statement& row) {
-                         CouponState& state = coupons_[{row.Int(0)}];
-                         state.exists = true;
-                         state.incarnation = std::string(row.Text(1));
-                         state.available = row.Int(2);
-                         state.passed_barrier = {row.Int(3)};
-                       });
+  bool Ask(const std::string& sql) {
+    auto select = connection_->Prepare(sql);
+    if (!select.ok()) return false;
+    const auto row = select->Step();
+    return row.ok() && *row && select->Int(0) == 1;
   }
 
-  absl::Status FindIssued(std::span<const LogRecord> batch) {
-    std::vector<Holder> holders;
-    for (const LogRecord& record : batch) {
-      const auto* claim = std::get_if<AdmittedClaim>(&record.record);
-      if (claim != nullptr && coupons_[claim->holder.coupon].exists) {
-        holders.push_back(claim->holder);
-      }
-    }
-    return SelectByHolders(connection_, "SELECT coupon_id, user_id FROM coupon_issues ", holders,
-                           [&](const Holder& holder, const Statement&) {
-                             issued_.insert(holder);
-                             return absl::OkStatus();
-                           });
-  }
-
-  RecordOutcome Decide(const LogRecord& record) {
-    if (const auto* barrier = std::get_if<Barrier>(&record.record)) {
-      CouponState& state = coupons_[barrier->coupon];
-      if (state.passed_barrier < barrier->generation) {
-        state.passed_barrier = barrier->generation;
-        state.barrier_moved = state.exists;
-      }
-      return RecordOutcome::kBarrier;
-    }
-    const AdmittedClaim& claim = std::get<AdmittedClaim>(record.record);
-    CouponState& state = coupons_[claim.holder.coupon];
-    if (!state.exists || state.incarnation != claim.incarnation) {
-      rejections_.push_back({&claim, "unknown coupon"});
-      return RecordOutcome::kUnknownCoupon;
-    }
-    if (claim.generation < state.passed_barrier) return RecordOutcome::kStale;
-    if (issued_.contains(claim.holder)) return RecordOutcome::kDuplicate;
-    if (state.issued >= state.available) {
-      rejections_.push_back({&claim, "over-admitted"});
-      return RecordOutcome::kOverAdmitted;
-    }
-    issued_.insert(claim.holder);
-    issues_.push_back(&claim);
-    ++state.issued;
-    return RecordOutcome::kIssued;
-  }
-
-  absl::Status InsertIssues() {
-    std::span<const AdmittedClaim* const> rest = issues_;
-    while (!rest.empty()) {
-      const size_t size = ExactSize(rest.size());
-      ASSIGN_OR_RETURN(
-          Statement insert,
-          connection_.Prepare(absl::StrCat(
-              "INSERT INTO coupon_issues (coupon_id, user_id, request_id, issued_at) VALUES ",
-              Repeated("(?, ?, ?, ?)", size))));
-      for (const AdmittedClaim* claim : rest.first(size)) {
-        insert.Bind(claim->holder.coupon.value, claim->holder.user.value, claim->request.ToString(),
-                    now_);
-      }
-      const auto inserted = insert.Run();
-      // The table has this one key: somebody who does not lock the coupon, a person perhaps, put
-      // the row there meanwhile. The same batch finds it, as a duplicate.
-      if (absl::IsAlreadyExists(inserted.status())) {
-        return absl::UnavailableError(
-            absl::StrCat("a row came in between: ", inserted.status().message()));
-      }
-      RETURN_IF_ERROR(inserted.status());
-      rest = rest.subspan(size);
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status InsertRejections() {
-    std::span<const Rejection> rest = rejections_;
-    while (!rest.empty()) {
-      const size_t size = ExactSize(rest.size());
-      // Only what is there by the key is passed over; each other error stays one.
-      ASSIGN_OR_RETURN(Statement insert,
-                       connection_.Prepare(absl::StrCat(
-                           "INSERT INTO coupon_rejections (coupon_id, user_id, request_id, "
-                           "reason, rejected_at) VALUES ",
-                           Repeated("(?, ?, ?, ?, ?)", size),
-                           " ON DUPLICATE KEY UPDATE coupon_id = coupon_rejections.coupon_id")));
-      for (const Rejection& rejection : rest.first(size)) {
-        const AdmittedClaim& claim = *rejection.claim;
-        insert.Bind(claim.holder.coupon.value, claim.holder.user.value, claim.request.ToString(),
-                    rejection.reason, now_);
-      }
-      RETURN_IF_ERROR(insert.Run().status());
-      rest = rest.subspan(size);
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status UpdateCoupons() {
-    for (const auto& [id, state] : coupons_) {
-      if (state.issued == 0 && !state.barrier_moved) continue;
-      ASSIGN_OR_RETURN(
-          Statement update,
-          connection_.Prepare("UPDATE coupons SET available_quantity = available_quantity - ?, "
-                              "passed_barrier = GREATEST(passed_barrier, ?) "
-                              "WHERE id = ? AND available_quantity >= ?"));
-      ASSIGN_OR_RETURN(
-          const int64_t changed,
-          update.Bind(state.issued, state.passed_barrier.value, id.value, state.issued).Run());
-      if (changed != 1) {
-        return absl::InternalError(
-            absl::StrCat("coupon ", id.value, " was issued beyond its stock"));
-      }
-    }
-    return absl::OkStatus();
-  }
-
-  Connection& connection_;
-  const absl::Time now_;
-  absl::btree_map<CouponId, CouponState> coupons_;  // in the order in which rows are locked
-  absl::flat_hash_set<Holder> issued_;
-  std::vector<const AdmittedClaim*> issues_;
-  std::vector<Rejection> rejections_;
+  ConnectionPool::Lease connection_;
 };
 
 }  // namespace
@@ -272,10 +254,11 @@ absl::StatusOr<std::vector<std::optional<Coupon>>> MysqlCouponStore::FindCoupons
   if (ids.empty()) return coupons;
   ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
   absl::flat_hash_map<CouponId, Coupon> found;
-  RETURN_IF_ERROR(SelectByIds(*connection, ECOM_SELECT_COUPON, "", ids, [&](const Statement& row) {
-    Coupon coupon = ReadCoupon(row);
-    found.emplace(coupon.id, std::move(coupon));
-  }));
+  RETURN_IF_ERROR(
+      SelectByIds(*connection, ECOM_SELECT_COUPON "WHERE id", "", ids, [&](const Statement& row) {
+        Coupon coupon = ReadCoupon(row);
+        found.emplace(coupon.id, std::move(coupon));
+      }));
   for (const CouponId id : ids) {
     const auto position = found.find(id);
     coupons.push_back(position != found.end() ? std::optional(position->second) : std::nullopt);
@@ -324,14 +307,17 @@ absl::StatusOr<std::vector<std::optional<Issue>>> MysqlCouponStore::FindIssues(
   return issues;
 }
 
-absl::StatusOr<std::vector<RecordOutcome>> MysqlCouponStore::Record(
-    std::span<const LogRecord> batch) {
+absl::StatusOr<std::vector<RecordResult>> MysqlCouponStore::Record(
+    std::span<const LogRecord> batch, const coupon::LogPositions& announced) {
   ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*connection));
-  BatchRecorder recorder(*connection, clock_.Now());
-  ASSIGN_OR_RETURN(std::vector<RecordOutcome> outcomes, recorder.Record(batch));
+  RecordRules rules(batch, announced);
+  RETURN_IF_ERROR(Learn(*connection, rules));
+  const absl::Time now = clock_.Now();
+  std::vector<RecordResult> results = rules.Decide(now);
+  RETURN_IF_ERROR(WriteDown(*connection, rules, now));
   RETURN_IF_ERROR(transaction.Commit());
-  return outcomes;
+  return results;
 }
 
 absl::StatusOr<std::vector<Coupon>> MysqlCouponStore::FindArmable(absl::Time now) {
@@ -352,8 +338,8 @@ absl::StatusOr<Coupon> MysqlCouponStore::AdvanceGeneration(CouponId id) {
   ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*connection));
   ASSIGN_OR_RETURN(Statement update,
-                   connection->Prepare("UPDATE coupons SET gate_generation = gate_generation + 1 "
-                                       "WHERE id = ?"));
+                   connection->Prepare("UPDATE coupons SET gate_generation = gate_generation + 1, "
+                                       "gate_home = '' WHERE id = ?"));
   RETURN_IF_ERROR(update.Bind(id.value).Run().status());
   ASSIGN_OR_RETURN(std::optional<Coupon> coupon, FindCoupon(*connection, id));
   RETURN_IF_ERROR(transaction.Commit());
@@ -361,12 +347,40 @@ absl::StatusOr<Coupon> MysqlCouponStore::AdvanceGeneration(CouponId id) {
   return *std::move(coupon);
 }
 
-absl::StatusOr<Generation> MysqlCouponStore::PassedBarrier(CouponId id) {
+absl::StatusOr<std::unique_ptr<coupon::GateLock>> MysqlCouponStore::LockGates(absl::Duration wait) {
   ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
-  ASSIGN_OR_RETURN(Statement select,
-                   connection->Prepare("SELECT passed_barrier FROM coupons WHERE id = ?"));
-  ASSIGN_OR_RETURN(const bool found, select.Bind(id.value).Step());
-  return found ? Generation{select.Int(0)} : Generation{};
+  ASSIGN_OR_RETURN(
+      Statement select,
+      connection->Prepare("SELECT COALESCE(GET_LOCK(" ECOM_GATES_LOCK_NAME ", ?), 0)"));
+  // Whole seconds: MySQL rounds, and MariaDB before 10.0.2 would wait for ever.
+  const int64_t wait_s = absl::ToInt64Seconds(wait);
+  ASSIGN_OR_RETURN(const bool answered, select.Bind(wait_s).Step());
+  if (!answered || select.Int(0) != 1) return nullptr;
+  return std::make_unique<MysqlGateLock>(std::move(connection));
+}
+
+absl::Status MysqlCouponStore::SetHome(CouponId id, Generation generation,
+                                       const std::string& home) {
+  ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
+  // The home stays or becomes the same: so it is looked at, not the number of changed rows.
+  ASSIGN_OR_RETURN(Statement update, connection->Prepare("UPDATE coupons SET gate_home = ? "
+                                                         "WHERE id = ? AND gate_generation = ?"));
+  RETURN_IF_ERROR(update.Bind(home, id.value, generation.value).Run().status());
+  ASSIGN_OR_RETURN(const std::optional<Coupon> coupon, FindCoupon(*connection, id));
+  if (coupon && coupon->gate_generation == generation && coupon->gate_home == home) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError("the gate is at another generation by now");
+}
+
+absl::StatusOr<Generation> MysqlCouponStore::PassedBarrier(CouponId id, int partitions) {
+  ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
+  ASSIGN_OR_RETURN(
+      Statement select,
+      connection->Prepare("SELECT COUNT(*), COALESCE(MIN(gate_generation), 0) FROM gate_barriers "
+                          "WHERE coupon_id = ? AND log_partition < ?"));
+  RETURN_IF_ERROR(select.Bind(id.value, partitions).Step().status());
+  return select.Int(0) == partitions ? Generation{select.Int(1)} : Generation{};
 }
 
 absl::StatusOr<coupon::GateContents> MysqlCouponStore::ReadContents(CouponId id) {

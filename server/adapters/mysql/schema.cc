@@ -55,7 +55,8 @@ absl::Status MigrateLocked(Connection& connection) {
   for (int64_t next = version; next < kSchemaVersion; ++next) {
     RETURN_IF_ERROR(connection.ExecuteAll(kMigrations[static_cast<size_t>(next)]));
   }
-  for (const char* table : {"coupons", "coupon_issues", "coupon_rejections", "products"}) {
+  for (const char* table : {"coupons", "coupon_issues", "coupon_rejections", "gate_barriers",
+                            "log_partitions", "dead_letters_settled", "products"}) {
     RETURN_IF_ERROR(connection.Execute(absl::StrCat("DO (SELECT COUNT(*) FROM (SELECT 1 FROM ",
                                                     table, " LIMIT 1) AS row_found)")));
   }

@@ -12,7 +12,8 @@ CREATE TABLE IF NOT EXISTS coupons (
   -- Tells this coupon from an earlier one with the same id.
   incarnation CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT (UUID()),
   gate_generation BIGINT NOT NULL DEFAULT 0,
-  passed_barrier BIGINT NOT NULL DEFAULT 0,
+  -- The run of the Redis that the gate of that generation was built in.
+  gate_home VARCHAR(128) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
   CONSTRAINT coupons_id CHECK (id > 0),
   CONSTRAINT coupons_total CHECK (total_quantity >= 0),
   CONSTRAINT coupons_available CHECK (available_quantity >= 0)
@@ -34,6 +35,30 @@ CREATE TABLE IF NOT EXISTS coupon_rejections (
   reason VARCHAR(64) NOT NULL,
   rejected_at DATETIME(6) NOT NULL,
   PRIMARY KEY (coupon_id, user_id, request_id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
+
+-- The last barrier of a coupon that the recorder has passed in a partition of the log.
+CREATE TABLE IF NOT EXISTS gate_barriers (
+  coupon_id BIGINT NOT NULL,
+  log_partition INT NOT NULL,
+  gate_generation BIGINT NOT NULL,
+  PRIMARY KEY (coupon_id, log_partition)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
+
+-- How far each partition of the log is recorded, and how far that is published.
+CREATE TABLE IF NOT EXISTS log_partitions (
+  log_partition INT NOT NULL PRIMARY KEY,
+  recorded BIGINT NOT NULL,
+  announced BIGINT NOT NULL
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
+
+-- Dead letters that a person has dealt with.
+CREATE TABLE IF NOT EXISTS dead_letters_settled (
+  letter_partition INT NOT NULL,
+  letter_offset BIGINT NOT NULL,
+  settled_as VARCHAR(16) NOT NULL,
+  settled_at DATETIME(6) NOT NULL,
+  PRIMARY KEY (letter_partition, letter_offset)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
 
 -- updated_at has no ON UPDATE: a counted view is no change of the product.

@@ -48,7 +48,23 @@ absl::Status FirstError(std::span<const Reply> replies) {
   return absl::OkStatus();
 }
 
+bool IsReadOnly(const Reply& reply) {
+  constexpr std::string_view kCode = "READONLY";
+  return reply->type == REDIS_REPLY_ERROR &&
+         std::string_view(reply->str, reply->len).substr(0, kCode.size()) == kCode;
+}
+
 }  // namespace
+
+std::string InfoField(const redisReply& info, std::string_view name) {
+  if (info.str == nullptr) return "";
+  const std::string text = absl::StrCat("\n", std::string(info.str, info.len));
+  const std::string key = absl::StrCat("\n", std::string(name), ":");
+  const size_t found = text.find(key);
+  if (found == text.npos) return "";
+  const size_t begin = found + key.size();
+  return text.substr(begin, text.find_first_of("\r\n", begin) - begin);
+}
 
 void ReplyDeleter::operator()(redisReply* reply) const { freeReplyObject(reply); }
 void Connection::ContextDeleter::operator()(redisContext* context) const { redisFree(context); }
@@ -57,18 +73,19 @@ Connection::Connection(Options options) : options_(std::move(options)) {}
 Connection::~Connection() = default;
 
 absl::StatusOr<std::vector<Reply>> Connection::Run(std::span<const Command> commands) {
-  ASSIGN_OR_RETURN(std::vector<Reply> replies, Exchange(commands));
+  ASSIGN_OR_RETURN(std::vector<Reply> replies, Exchange(commands, ""));
   RETURN_IF_ERROR(FirstError(replies));
   return replies;
 }
 
-absl::StatusOr<std::vector<Reply>> Connection::RunScripts(std::span<const ScriptCall> calls) {
+absl::StatusOr<std::vector<Reply>> Connection::RunScripts(std::span<const ScriptCall> calls,
+                                                          std::string_view home) {
   std::vector<Command> commands;
   commands.reserve(calls.size());
   for (const ScriptCall& call : calls) {
     commands.push_back(CommandOf(call, "EVALSHA", call.script.hash));
   }
-  ASSIGN_OR_RETURN(std::vector<Reply> replies, Exchange(commands));
+  ASSIGN_OR_RETURN(std::vector<Reply> replies, Exchange(commands, home));
 
   std::vector<size_t> unknown;
   commands.clear();
@@ -78,63 +95,98 @@ absl::StatusOr<std::vector<Reply>> Connection::RunScripts(std::span<const Script
     commands.push_back(CommandOf(calls[i], "EVAL", calls[i].script.text));
   }
   if (!unknown.empty()) {
-    ASSIGN_OR_RETURN(std::vector<Reply> again, Exchange(commands));
+    ASSIGN_OR_RETURN(std::vector<Reply> again, Exchange(commands, home));
     for (size_t i = 0; i < unknown.size(); ++i) replies[unknown[i]] = std::move(again[i]);
   }
   RETURN_IF_ERROR(FirstError(replies));
   return replies;
 }
 
-absl::StatusOr<std::vector<Reply>> Connection::Exchange(std::span<const Command> commands) {
-  std::string bytes;
-  for (const Command& command : commands) AppendRespTo(bytes, command);
-
+absl::StatusOr<std::string> Connection::Home() {
   std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(EnsureConnected());
-  const absl::Time deadline = MonotonicNow() + options_.command_timeout;
+  return home_;
+}
+
+absl::StatusOr<std::vector<Reply>> Connection::Exchange(std::span<const Command> commands,
+                                                        std::string_view home) {
+  std::lock_guard lock(mutex_);
+  RETURN_IF_ERROR(EnsureConnected());
+  if (!home.empty() && home != home_) {
+    return absl::FailedPreconditionError(
+        "Redis: restarted, or another one, since the gate was built");
+  }
+  auto replies = SendAndReceive(commands, MonotonicNow() + options_.command_timeout);
+  // What comes late on this connection would be taken for the answer to another call. And one that
+  // may not be written to may be about to become another primary.
+  if (!replies.ok() || std::any_of(replies->begin(), replies->end(), IsReadOnly)) context_.reset();
+  return replies;
+}
+
+absl::StatusOr<std::vector<Reply>> Connection::SendAndReceive(std::span<const Command> commands,
+                                                              absl::Time deadline) {
+  std::string bytes;
+  for (const Command& command : commands) AppendRespTo(bytes, command);
+  RETURN_IF_ERROR(Send(bytes, deadline));
   std::vector<Reply> replies;
   replies.reserve(commands.size());
-  absl::Status status = Send(bytes, deadline);
-  while (status.ok() && replies.size() < commands.size()) {
-    absl::StatusOr<Reply> reply = Receive(deadline);
-    status = reply.status();
-    if (status.ok()) replies.push_back(*std::move(reply));
+  while (replies.size() < commands.size()) {
+    ASSIGN_OR_RETURN(replies.emplace_back(), Receive(deadline));
   }
-  if (status.ok()) return replies;
-  // What comes late on this connection would be taken for the answer to another call.
-  context_.reset();
-  return status;
+  return replies;
 }
 
 absl::Status Connection::EnsureConnected() {
   if (context_ && StillOpen()) return absl::OkStatus();
+  const absl::Time deadline = MonotonicNow() + options_.connect_timeout;
+  absl::Status status = Connect(deadline);
+  if (status.ok()) status = Introduce(deadline);
+  if (status.ok()) return status;
+  context_.reset();
+  // Whatever became of the introduction, the caller's commands were not sent.
+  return absl::UnavailableError(status.message());
+}
+
+absl::Status Connection::Connect(absl::Time deadline) {
   const Address& address = options_.address;
   context_.reset(address.socket_path.empty()
                      ? redisConnectNonBlock(address.host.c_str(), address.port)
                      : redisConnectUnixNonBlock(address.socket_path.c_str()));
   if (!context_) return RedisStatus(REDIS_ERR_OOM, 0, Progress::kNothingSent, "connect");
   if (context_->err != 0) {
-    absl::Status status =
-        RedisStatus(context_->err, errno, Progress::kNothingSent,
-                    absl::StrCat("connect (", static_cast<const char*>(context_->errstr), ")"));
-    context_.reset();
-    return status;
+    return RedisStatus(context_->err, errno, Progress::kNothingSent,
+                       absl::StrCat("connect (", static_cast<const char*>(context_->errstr), ")"));
   }
-  absl::Status status =
-      Wait(POLLOUT, MonotonicNow() + options_.connect_timeout, Progress::kNothingSent);
+  RETURN_IF_ERROR(Wait(POLLOUT, deadline, Progress::kNothingSent));
   int error = 0;
   socklen_t size = sizeof(error);
-  if (status.ok() && getsockopt(context_->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) {
-    error = errno;
-  }
-  if (status.ok() && error != 0) {
-    status = RedisStatus(REDIS_ERR_IO, error, Progress::kNothingSent, "connect");
-  }
-  if (!status.ok()) {
-    context_.reset();
-    return status;
-  }
+  if (getsockopt(context_->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+  if (error != 0) return RedisStatus(REDIS_ERR_IO, error, Progress::kNothingSent, "connect");
   context_->reader->maxbuf = 0;  // else hiredis frees and makes its buffer for each big answer
+  return absl::OkStatus();
+}
+
+/// Says who we are, and learns who is there.
+absl::Status Connection::Introduce(absl::Time deadline) {
+  const Address& address = options_.address;
+  std::vector<Command> commands;
+  if (!address.password.empty()) {
+    Command& auth = commands.emplace_back(Command{"AUTH"});
+    if (!address.user.empty()) auth.push_back(address.user);
+    auth.push_back(address.password);
+  }
+  if (address.database != 0) commands.push_back({"SELECT", absl::StrCat(address.database)});
+  commands.push_back({"INFO", "server"});
+  commands.push_back({"INFO", "replication"});
+  ASSIGN_OR_RETURN(const std::vector<Reply> replies, SendAndReceive(commands, deadline));
+  RETURN_IF_ERROR(FirstError(replies));
+  const size_t last = replies.size() - 1;
+  const std::string run_id = InfoField(*replies[last - 1], "run_id");
+  const std::string history = InfoField(*replies[last], "master_replid");
+  if (run_id.empty() || history.empty()) {
+    return absl::UnavailableError("Redis: INFO does not name its run_id and master_replid");
+  }
+  home_ = absl::StrCat(run_id, "/", history);
   return absl::OkStatus();
 }
 

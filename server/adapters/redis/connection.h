@@ -4,6 +4,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -11,17 +12,30 @@
 #include "absl/time/time.h"
 #include "adapters/redis/error.h"
 #include "adapters/redis/scripts.h"
-#include "adapters/redis/url.h"
 
 struct redisContext;
 struct redisReply;
 
 namespace ecom::adapters::redis {
 
+/// Where a Redis listens: a TCP address, or a Unix socket when `socket_path` is not empty.
+struct Address {
+  std::string host;
+  int port = 0;
+  std::string socket_path;
+  /// Of an ACL user; empty: the default one. Without a password nobody is authenticated.
+  std::string user;
+  std::string password;
+  int database = 0;
+};
+
 struct ReplyDeleter {
   void operator()(redisReply* reply) const;
 };
 using Reply = std::unique_ptr<redisReply, ReplyDeleter>;
+
+/// The value of one field of an INFO reply; empty where there is none.
+std::string InfoField(const redisReply& info, std::string_view name);
 
 /// A command's name and arguments.
 using Command = std::vector<std::string>;
@@ -39,7 +53,8 @@ class Connection {
  public:
   struct Options {
     Address address;
-    /// From the first packet to an open connection; looking up a host's name is not bounded by it.
+    /// From the first packet to a connection whose Redis has said who it is; looking up a host's
+    /// name is not bounded by it.
     absl::Duration connect_timeout = absl::Milliseconds(500);
     /// From the first byte sent to the last byte of the last answer.
     absl::Duration command_timeout = absl::Milliseconds(500);
@@ -56,16 +71,28 @@ class Connection {
   absl::StatusOr<std::vector<Reply>> Run(std::span<const Command> commands);
 
   /// Runs `calls` in one round trip; in two when Redis does not have one of the scripts, which it
-  /// keeps from then on. Replies and errors as Run's.
-  absl::StatusOr<std::vector<Reply>> RunScripts(std::span<const ScriptCall> calls);
+  /// keeps from then on. Replies and errors as Run's; and with a `home`, FAILED_PRECONDITION when
+  /// the Redis behind this connection is another one: nothing was sent.
+  absl::StatusOr<std::vector<Reply>> RunScripts(std::span<const ScriptCall> calls,
+                                                std::string_view home = "");
+
+  /// Names the Redis behind this connection and its history: run_id and master_replid, of which one
+  /// changes with a restart, the other with a failover. Connects if need be. A connection does not
+  /// outlive either, so this costs nothing while it stands.
+  absl::StatusOr<std::string> Home();
 
  private:
   struct ContextDeleter {
     void operator()(redisContext* context) const;
   };
 
-  absl::StatusOr<std::vector<Reply>> Exchange(std::span<const Command> commands);
+  absl::StatusOr<std::vector<Reply>> Exchange(std::span<const Command> commands,
+                                              std::string_view home);
+  absl::StatusOr<std::vector<Reply>> SendAndReceive(std::span<const Command> commands,
+                                                    absl::Time deadline);
   absl::Status EnsureConnected();
+  absl::Status Connect(absl::Time deadline);
+  absl::Status Introduce(absl::Time deadline);
   bool StillOpen() const;
   absl::Status Send(const std::string& bytes, absl::Time deadline);
   absl::StatusOr<Reply> Receive(absl::Time deadline);
@@ -74,6 +101,7 @@ class Connection {
   const Options options_;
   std::mutex mutex_;
   std::unique_ptr<redisContext, ContextDeleter> context_;
+  std::string home_;  // of the Redis behind context_
 };
 
 }  // namespace ecom::adapters::redis

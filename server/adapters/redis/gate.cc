@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <string_view>
 #include <utility>
 
@@ -30,6 +31,7 @@ constexpr size_t kClaimsMax = 512 * 1024 - 16;
 constexpr size_t kParticipantsPerCall = 10000;
 constexpr absl::Duration kKeptAfterEnd = absl::Hours(24);
 constexpr size_t kRequestChars = 36;
+constexpr std::pair kVersionMin = {6, 2};  // SMISMEMBER
 
 /// What the scripts can count with: a Lua number is a double. Until the year 2255.
 constexpr int64_t kMicrosMax = (int64_t{1} << 53) - 1;
@@ -75,6 +77,11 @@ absl::Status Unavailable(const absl::Status& status) {
   return absl::UnavailableError(status.message());
 }
 
+/// A gate that was never built has no home: no Redis may stand in for it.
+std::string_view HomeOf(const coupon::Coupon& coupon) {
+  return coupon.gate_home.empty() ? "none" : std::string_view(coupon.gate_home);
+}
+
 struct Held {
   RequestId request;
   absl::Time claimed_at;
@@ -108,19 +115,35 @@ std::vector<std::pair<CouponId, std::vector<size_t>>> GroupByCoupon(std::span<co
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RedisCouponGate>> RedisCouponGate::Create(Options options) {
-  ASSIGN_OR_RETURN(const Address address, ParseUrl(options.url));
-  return std::unique_ptr<RedisCouponGate>(new RedisCouponGate(std::move(options), address));
-}
-
-RedisCouponGate::RedisCouponGate(Options options, const Address& address)
+RedisCouponGate::RedisCouponGate(Options options)
     : options_(std::move(options)),
-      requests_({.address = address,
+      requests_({.address = options_.address,
                  .connect_timeout = options_.connect_timeout,
                  .command_timeout = options_.command_timeout}),
-      control_({.address = address,
+      control_({.address = options_.address,
                 .connect_timeout = options_.connect_timeout,
                 .command_timeout = options_.command_timeout}) {}
+
+absl::Status RedisCouponGate::CheckServer() {
+  const std::array<Command, 2> commands = {Command{"INFO", "server"}, Command{"INFO", "memory"}};
+  const auto replies = control_.Run(commands);
+  if (!replies.ok()) return Unavailable(replies.status());
+  const std::string version = InfoField(*(*replies)[0], "redis_version");
+  int major = 0, minor = 0;
+  if (std::sscanf(version.c_str(), "%d.%d", &major, &minor) != 2 ||
+      std::pair(major, minor) < kVersionMin) {
+    return absl::FailedPreconditionError(absl::StrCat("REDIS_URL: this Redis is version ", version,
+                                                      "; the gate needs 6.2 or later"));
+  }
+  const std::string policy = InfoField(*(*replies)[1], "maxmemory_policy");
+  if (policy != "noeviction") {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "REDIS_URL: this Redis evicts keys (maxmemory-policy ", policy,
+        "), and so would forget who has a coupon; set maxmemory-policy noeviction, and give the "
+        "product cache a Redis of its own (CACHE_URL)"));
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::vector<Admission>> RedisCouponGate::Admit(const coupon::Coupon& coupon,
                                                               std::span<const Claim> claims) {
@@ -134,7 +157,8 @@ absl::StatusOr<std::vector<Admission>> RedisCouponGate::Admit(const coupon::Coup
     call.arguments.push_back(absl::StrCat(claim.holder.user.value));
     call.arguments.push_back(claim.request.ToString());
   }
-  ASSIGN_OR_RETURN(const std::vector<Reply> replies, requests_.RunScripts({&call, 1}));
+  ASSIGN_OR_RETURN(const std::vector<Reply> replies,
+                   requests_.RunScripts({&call, 1}, HomeOf(coupon)));
 
   const std::string_view letters = TextOf(*replies[0]);
   if (letters.size() != claims.size()) {
@@ -149,28 +173,22 @@ absl::StatusOr<std::vector<Admission>> RedisCouponGate::Admit(const coupon::Coup
 }
 
 absl::StatusOr<std::vector<std::optional<RequestId>>> RedisCouponGate::FindReservations(
-    std::span<const coupon::Holder> holders) {
-  std::vector<std::optional<RequestId>> found(holders.size());
-  if (holders.empty()) return found;
-  const auto groups = GroupByCoupon(holders, [](const coupon::Holder& holder) { return holder; });
-  std::vector<Command> commands;
-  commands.reserve(groups.size());
-  for (const auto& [coupon, indices] : groups) {
-    Command& command = commands.emplace_back(Command{"HMGET", Key("reservations", coupon)});
-    for (const size_t i : indices) command.push_back(absl::StrCat(holders[i].user.value));
-  }
-  auto replies = requests_.Run(commands);
+    const coupon::Coupon& coupon, std::span<const coupon::UserId> users) {
+  std::vector<std::optional<RequestId>> found(users.size());
+  if (users.empty()) return found;
+  ScriptCall call = {.script = kGateFind,
+                     .keys = {Key("reservations", coupon.id), Key("meta", coupon.id)},
+                     .arguments = {absl::StrCat(coupon.gate_generation.value)}};
+  for (const coupon::UserId user : users) call.arguments.push_back(absl::StrCat(user.value));
+  const auto replies = requests_.RunScripts({&call, 1}, HomeOf(coupon));
+  if (absl::IsFailedPrecondition(replies.status())) return replies.status();
   if (!replies.ok()) return Unavailable(replies.status());
-
-  for (size_t group = 0; group < groups.size(); ++group) {
-    const auto& indices = groups[group].second;
-    const auto values = ElementsOf(*(*replies)[group]);
-    if (values.size() != indices.size()) return Unexpected("HMGET");
-    for (size_t i = 0; i < indices.size(); ++i) {
-      if (values[i]->type != REDIS_REPLY_STRING) continue;
-      ASSIGN_OR_RETURN(const Held held, HeldOf(TextOf(*values[i])));
-      found[indices[i]] = held.request;
-    }
+  const auto values = ElementsOf(*(*replies)[0]);
+  if (values.size() != users.size()) return Unexpected("find");
+  for (size_t i = 0; i < users.size(); ++i) {
+    if (values[i]->type != REDIS_REPLY_STRING) continue;
+    ASSIGN_OR_RETURN(const Held held, HeldOf(TextOf(*values[i])));
+    found[i] = held.request;
   }
   return found;
 }
@@ -199,7 +217,8 @@ absl::Status RedisCouponGate::Arm(const coupon::Coupon& coupon, coupon::GateCont
                .keys = keys,
                .arguments = {absl::StrCat(coupon.gate_generation.value), coupon.incarnation, token,
                              absl::StrCat(coupon.total_quantity), MicrosOf(coupon.starts_at),
-                             MicrosOf(coupon.ends_at), ExpiryMillisOf(coupon.ends_at)}}));
+                             MicrosOf(coupon.ends_at), ExpiryMillisOf(coupon.ends_at)}},
+              HomeOf(coupon)));
   if (begun->integer == 0) return absl::OkStatus();
 
   const std::vector<coupon::UserId>& users = contents.participants;
@@ -207,18 +226,24 @@ absl::Status RedisCouponGate::Arm(const coupon::Coupon& coupon, coupon::GateCont
     const size_t last = std::min(first + kParticipantsPerCall, users.size());
     ScriptCall add = {.script = kGateArmAdd, .keys = {keys[1], keys[3]}, .arguments = {token}};
     for (size_t i = first; i < last; ++i) add.arguments.push_back(absl::StrCat(users[i].value));
-    RETURN_IF_ERROR(Control(add).status());
+    RETURN_IF_ERROR(Control(add, HomeOf(coupon)).status());
   }
   return Control({.script = kGateArmOpen,
                   .keys = {keys[0], keys[1], keys[3]},
-                  .arguments = {token, absl::StrCat(contents.stock), absl::StrCat(users.size())}})
+                  .arguments = {token, absl::StrCat(contents.stock), absl::StrCat(users.size())}},
+                 HomeOf(coupon))
       .status();
 }
 
-absl::StatusOr<bool> RedisCouponGate::Close(CouponId coupon) {
-  ASSIGN_OR_RETURN(const Reply reply,
-                   Control({.script = kGateClose, .keys = {Key("meta", coupon)}, .arguments = {}}));
-  return reply->integer == 1;
+absl::StatusOr<coupon::ClosedGate> RedisCouponGate::Close(const coupon::Coupon& coupon) {
+  ASSIGN_OR_RETURN(const std::string home, control_.Home());
+  const auto closed = Control({.script = kGateClose,
+                               .keys = {Key("meta", coupon.id)},
+                               .arguments = {absl::StrCat(coupon.gate_generation.value),
+                                             coupon.incarnation, ExpiryMillisOf(coupon.ends_at)}},
+                              home);
+  if (!closed.ok()) return Unavailable(closed.status());
+  return coupon::ClosedGate{.may_have_admitted = true, .home = home};
 }
 
 absl::Status RedisCouponGate::Disarm(CouponId coupon) {
@@ -227,9 +252,12 @@ absl::Status RedisCouponGate::Disarm(CouponId coupon) {
   return Unavailable(control_.Run({&command, 1}).status());
 }
 
-absl::StatusOr<std::optional<GateState>> RedisCouponGate::Inspect(CouponId coupon) {
-  ASSIGN_OR_RETURN(const Reply reply,
-                   Control({.script = kGateInspect, .keys = Keys(coupon), .arguments = {}}));
+absl::StatusOr<std::optional<GateState>> RedisCouponGate::Inspect(const coupon::Coupon& coupon) {
+  ASSIGN_OR_RETURN(const std::string home, control_.Home());
+  const auto inspected =
+      Control({.script = kGateInspect, .keys = Keys(coupon.id), .arguments = {}}, home);
+  if (!inspected.ok()) return Unavailable(inspected.status());
+  const Reply& reply = *inspected;
   if (reply->type == REDIS_REPLY_NIL) return std::nullopt;
   std::array<int64_t, 6> numbers{};
   const auto texts = ElementsOf(*reply);
@@ -240,7 +268,7 @@ absl::StatusOr<std::optional<GateState>> RedisCouponGate::Inspect(CouponId coupo
     }
   }
   return GateState{.generation = {numbers[0]},
-                   .open = numbers[1] == 1,
+                   .open = numbers[1] == 1 && home == coupon.gate_home,
                    .total = numbers[2],
                    .stock = numbers[3],
                    .participants = numbers[4],
@@ -289,8 +317,8 @@ std::vector<std::string> RedisCouponGate::Keys(CouponId coupon) const {
 }
 
 /// What the reconciler's side hears: FAILED_PRECONDITION from a script, else UNAVAILABLE.
-absl::StatusOr<Reply> RedisCouponGate::Control(const ScriptCall& call) {
-  auto replies = control_.RunScripts({&call, 1});
+absl::StatusOr<Reply> RedisCouponGate::Control(const ScriptCall& call, std::string_view home) {
+  auto replies = control_.RunScripts({&call, 1}, home);
   if (replies.ok()) return std::move((*replies)[0]);
   if (absl::IsFailedPrecondition(replies.status())) return replies.status();
   return Unavailable(replies.status());

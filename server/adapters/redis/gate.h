@@ -1,10 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -20,16 +20,17 @@ namespace ecom::adapters::redis {
 /// set), reservations (a hash from user to "request:microseconds") and meta (a hash). They expire
 /// 24 h after the campaign's end. Each Admit checks that stock and participants make up the sum
 /// that the gate was armed with, and that there are as many reservations as meta says; a gate that
-/// somebody flushed, cut or changed by hand answers FAILED_PRECONDITION. Redis' own clock decides
-/// whether the window, as it was when the gate was armed, is open, and dates the reservations.
+/// somebody flushed, cut or changed by hand answers FAILED_PRECONDITION. So does one in a Redis
+/// that was restarted or failed over since: it may have lost the last second. Redis' own clock
+/// decides whether the window, as it was when the gate was armed, is open, and dates the
+/// reservations.
 ///
 /// Redis must run with `noeviction`: one that evicts forgets who holds a coupon. Thread-safe; the
 /// request path and the reconciler's side have a connection each, made anew after a failure.
 class RedisCouponGate final : public coupon::CouponGate, public coupon::GateControl {
  public:
   struct Options {
-    /// As ParseUrl takes it.
-    std::string url;
+    Address address;
     absl::Duration connect_timeout = absl::Milliseconds(500);
     /// For one round trip. Short against the time within which a claim must be answered.
     absl::Duration command_timeout = absl::Milliseconds(500);
@@ -40,40 +41,43 @@ class RedisCouponGate final : public coupon::CouponGate, public coupon::GateCont
     bool cluster = false;
   };
 
-  /// Does not connect: that happens at the first call. INVALID_ARGUMENT: no such URL.
-  static absl::StatusOr<std::unique_ptr<RedisCouponGate>> Create(Options options);
+  /// Does not connect: that happens at the first call.
+  explicit RedisCouponGate(Options options);
+
+  /// Whether this Redis may hold a gate at all. FAILED_PRECONDITION, with a line for the operator:
+  /// it evicts keys, or is older than 6.2. UNAVAILABLE: it cannot be asked; ask again.
+  absl::Status CheckServer();
 
   /// As the port says; up to 512 Ki claims (Redis takes 1 Mi arguments), else INVALID_ARGUMENT. A
   /// connection that is lost after sending counts as unknown, too.
   absl::StatusOr<std::vector<coupon::Admission>> Admit(
       const coupon::Coupon& coupon, std::span<const coupon::Claim> claims) override;
   absl::StatusOr<std::vector<std::optional<coupon::RequestId>>> FindReservations(
-      std::span<const coupon::Holder> holders) override;
+      const coupon::Coupon& coupon, std::span<const coupon::UserId> users) override;
   absl::Status Recorded(std::span<const coupon::Claim> claims) override;
   bool Durable() const override { return true; }
 
   /// As the port says, in two round trips and one more for each 10,000 participants. A call that
   /// comes late must not undo what others did, so a gate that is open at this generation stays as
-  /// it is, and FAILED_PRECONDITION is returned when the gate was closed at this generation or has
-  /// been at a later one (advance the generation), when `contents` names a participant twice, and
-  /// when the campaign ended more than 24 h ago.
+  /// it is. FAILED_PRECONDITION, too, when `contents` names a participant twice, and when the
+  /// campaign ended more than 24 h ago.
   absl::Status Arm(const coupon::Coupon& coupon, coupon::GateContents contents) override;
-  absl::StatusOr<bool> Close(coupon::CouponId coupon) override;
+  /// As the port says. What it admitted is always on its way perhaps: another server may have been
+  /// told a moment ago.
+  absl::StatusOr<coupon::ClosedGate> Close(const coupon::Coupon& coupon) override;
   absl::Status Disarm(coupon::CouponId coupon) override;
   /// As the port says. `open` is false also when Admit would not find the gate whole; a number that
   /// cannot be read is -1.
-  absl::StatusOr<std::optional<coupon::GateState>> Inspect(coupon::CouponId coupon) override;
+  absl::StatusOr<std::optional<coupon::GateState>> Inspect(const coupon::Coupon& coupon) override;
   /// As the port says, in one round trip for each 1,000 reservations that are read.
   absl::StatusOr<std::vector<coupon::Reservation>> FindReservationsBefore(
       coupon::CouponId coupon, absl::Time before, int reservations_max) override;
 
  private:
-  RedisCouponGate(Options options, const Address& address);
-
   std::string Key(const char* what, coupon::CouponId coupon) const;
   /// stock, participants, reservations, meta: as the scripts take them.
   std::vector<std::string> Keys(coupon::CouponId coupon) const;
-  absl::StatusOr<Reply> Control(const ScriptCall& call);
+  absl::StatusOr<Reply> Control(const ScriptCall& call, std::string_view home = "");
 
   const Options options_;
   Connection requests_;

@@ -4,8 +4,7 @@
 -- ARGV  generation, incarnation, token, total, starts_us, ends_us, expires_ms
 --
 -- Returns 1, or 0 when the gate is open at this generation already. Or an error: FENCED when the
--- gate has been at a later generation, or was closed at this one; OVER when it would expire at
--- once.
+-- gate has been closed for a later generation; OVER when it would expire at once.
 --
 -- A caller that gave up may be run long after: it must not undo what others did since.
 
@@ -17,16 +16,13 @@ if tonumber(expires_ms) <= tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 t
   return redis.error_reply('OVER the campaign ended too long ago')
 end
 
-local meta = redis.pcall('HMGET', meta_key, 'generation', 'incarnation', 'open', 'token')
+local meta = redis.pcall('HMGET', meta_key, 'generation', 'incarnation', 'open')
 if not meta.err and meta[1] and meta[2] == incarnation then
   local held, wanted = tonumber(meta[1]), tonumber(generation)
   if held and held > wanted then
     return redis.error_reply('FENCED the gate is at generation ' .. meta[1])
   end
   if held == wanted and meta[3] == '1' then return 0 end
-  if held == wanted and not meta[4] then
-    return redis.error_reply('FENCED the gate was closed at this generation')
-  end
 end
 
 redis.call('UNLINK', stock_key, participants_key, reservations_key, meta_key)

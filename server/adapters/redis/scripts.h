@@ -16,6 +16,7 @@ extern const Script kGateArmAdd;
 extern const Script kGateArmBegin;
 extern const Script kGateArmOpen;
 extern const Script kGateClose;
+extern const Script kGateFind;
 extern const Script kGateInspect;
 extern const Script kGateRecorded;
 

@@ -42,7 +42,10 @@ class MysqlStore : public testing::Test {
   LogRecord RecordOf(int64_t user) const { return RecordOf(user, coupon_); }
 
   absl::StatusOr<Outcomes> Record(const std::vector<LogRecord>& batch) {
-    return backend_.store().Record(batch);
+    ASSIGN_OR_RETURN(const auto results, backend_.store().Record(batch, {}));
+    Outcomes outcomes;
+    for (const coupon::RecordResult& result : results) outcomes.push_back(result.outcome);
+    return outcomes;
   }
 
   int64_t Available() {

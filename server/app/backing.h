@@ -1,0 +1,55 @@
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "app/config.h"
+#include "app/sample_data.h"
+#include "base/clock.h"
+#include "coupon/claim_log.h"
+#include "coupon/gate.h"
+#include "coupon/store.h"
+#include "product/store.h"
+
+namespace ecom::app {
+
+/// Everything behind the ports, of one kind. What it returns lives as long as it does.
+class Backing {
+ public:
+  /// Makes the one that `config` names. `clock` must outlive it.
+  ///
+  /// FAILED_PRECONDITION, with a message for the operator: it can't be used as configured.
+  static absl::StatusOr<std::unique_ptr<Backing>> Create(const Config& config,
+                                                         const base::Clock& clock);
+  virtual ~Backing() = default;
+
+  virtual std::string_view name() const = 0;
+
+  /// Makes the stores fit for use, and loads `sample` where it is not there yet. Idempotent;
+  /// blocks.
+  ///
+  /// FAILED_PRECONDITION, with a message for the operator: it is not what we need, and waiting does
+  /// not change that. UNAVAILABLE: something does not answer; prepare again.
+  virtual absl::Status Prepare(const SampleData* sample) = 0;
+
+  virtual coupon::CouponStore& coupon_store() = 0;
+  virtual coupon::GateAuthority& authority() = 0;
+  virtual product::ProductStore& product_store() = 0;
+  virtual coupon::CouponGate& gate() = 0;
+  virtual coupon::GateControl& control() = 0;
+  virtual coupon::ClaimLog& log() = 0;
+  virtual coupon::LogProgress& progress() = 0;
+  virtual coupon::DeadLetters& dead_letters() = 0;
+  virtual coupon::IssueFeed& feed() = 0;
+
+  /// Opens the sources that this process reads, each for one recorder. Call it once.
+  virtual absl::StatusOr<std::vector<coupon::ClaimSource*>> OpenSources() = 0;
+
+  /// Lets others read what these sources read. Their recorders must have stopped. Idempotent.
+  virtual void CloseSources() = 0;
+};
+
+}  // namespace ecom::app

@@ -1,0 +1,98 @@
+#include "app/stack_backing.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "adapters/kafka/topics.h"
+#include "adapters/mysql/sample_loader.h"
+#include "adapters/mysql/schema.h"
+#include "base/status_macros.h"
+
+namespace ecom::app {
+namespace {
+
+/// Three recorders, the issuer's four stages, the reconciler with its lock, and a few product
+/// reads.
+constexpr int kConnectionsMax = 16;
+
+std::string BrokersOf(const Config& config) {
+  return absl::StrJoin(config.kafka.brokers, ",", [](std::string* out, const HostPort& broker) {
+    out->append(broker.ToString());
+  });
+}
+
+adapters::mysql::ConnectionPool::Options PoolOptions(const MysqlUrl& url) {
+  return {.endpoint = {.host = url.address.host,
+                       .port = static_cast<uint16_t>(url.address.port),
+                       .socket = "",
+                       .user = url.user,
+                       .password = url.password,
+                       .database = url.database},
+          .timeouts = {},
+          .connections_max = kConnectionsMax};
+}
+
+adapters::redis::Address AddressOf(const RedisUrl& url) {
+  return {.host = url.address.host,
+          .port = url.address.port,
+          .socket_path = url.socket_path,
+          .user = url.user,
+          .password = url.password,
+          .database = url.database};
+}
+
+/// What the operator has to do is said by the message; the code says that waiting does not help.
+absl::Status AsPrecondition(const absl::Status& status) {
+  if (absl::IsPermissionDenied(status) || absl::IsInvalidArgument(status)) {
+    return absl::FailedPreconditionError(status.message());
+  }
+  return status;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StackBacking>> StackBacking::Create(const Config& config,
+                                                                   const base::Clock& clock) {
+  std::unique_ptr<StackBacking> backing(new StackBacking(config, clock));
+  const std::string& brokers = backing->brokers_;
+  ASSIGN_OR_RETURN(backing->log_,
+                   adapters::kafka::KafkaClaimLog::Create(
+                       {.brokers = brokers, .append_timeout = config.coupon.ack_deadline}));
+  ASSIGN_OR_RETURN(backing->dead_letters_,
+                   adapters::kafka::KafkaDeadLetters::Create({.brokers = brokers}));
+  ASSIGN_OR_RETURN(backing->feed_, adapters::kafka::KafkaIssueFeed::Create({.brokers = brokers}));
+  return backing;
+}
+
+StackBacking::StackBacking(const Config& config, const base::Clock& clock)
+    : config_(config),
+      brokers_(BrokersOf(config)),
+      pool_(PoolOptions(config.mysql.url)),
+      coupon_store_(pool_, clock),
+      product_store_(pool_),
+      gate_({.address = AddressOf(config.redis.gate),
+             .reservations_max = config.coupon.reservations_max,
+             .cluster = config.redis.gate_cluster}) {}
+
+absl::Status StackBacking::Prepare(const SampleData* sample) {
+  RETURN_IF_ERROR(AsPrecondition(adapters::mysql::Migrate(pool_)));
+  RETURN_IF_ERROR(AsPrecondition(gate_.CheckServer()));
+  RETURN_IF_ERROR(AsPrecondition(adapters::kafka::CheckTopics({.brokers = brokers_})));
+  if (sample == nullptr) return absl::OkStatus();
+  return AsPrecondition(adapters::mysql::LoadSampleData(pool_, sample->coupons, sample->products));
+}
+
+absl::StatusOr<std::vector<coupon::ClaimSource*>> StackBacking::OpenSources() {
+  ASSIGN_OR_RETURN(slot_, InstanceSlot::Take(config_.app.data_dir));
+  std::vector<coupon::ClaimSource*> sources;
+  for (int i = 0; i < config_.coupon.recorders; ++i) {
+    ASSIGN_OR_RETURN(sources_.emplace_back(),
+                     adapters::kafka::KafkaClaimSource::Create(
+                         {.brokers = brokers_, .instance = absl::StrCat(slot_->name(), "-", i)}));
+    sources.push_back(sources_.back().get());
+  }
+  return sources;
+}
+
+}  // namespace ecom::app
