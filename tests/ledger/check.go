@@ -58,6 +58,8 @@ var invariants = []func(*facts, *Report){
 	i5SoldOutIsTrue,
 	i6DuplicateHolds,
 	i7NothingRejected,
+	i7GateAgrees,
+	i8EveryRowIsAnnounced,
 	p5SameKeySameAnswer,
 }
 
@@ -77,6 +79,9 @@ const (
 	sentWithoutKey
 	sentWithKey
 	sentOtherKey // with a second key
+	inGate       // a participant
+	hasEvent     // of its row
+	hasOtherEvent
 )
 
 // history is everything that is known of one user of one coupon.
@@ -116,6 +121,8 @@ type couponFacts struct {
 	soldOut       int
 	rowsMalformed []int64
 	idsShared     []int64
+
+	eventsRepeated int64 // beyond one each
 }
 
 // holdersMax bounds the memory of one check to about 8 GB.
@@ -129,8 +136,33 @@ func newFacts(state *State) *facts {
 		coupon := &state.Coupons[i]
 		f.coupons[coupon.ID] = &couponFacts{state: coupon}
 		f.addRows(coupon)
+		f.addGate(coupon)
+		f.addEvents(coupon)
 	}
 	return f
+}
+
+func (f *facts) addGate(coupon *CouponState) {
+	if coupon.Gate == nil {
+		return
+	}
+	for _, user := range coupon.Gate.Participants {
+		f.histories[f.find(holder{coupon.ID, user})].flags |= inGate
+	}
+}
+
+// addEvents compares the events with the rows, which must be known.
+func (f *facts) addEvents(coupon *CouponState) {
+	c := f.coupons[coupon.ID]
+	for _, event := range coupon.Events {
+		h := &f.histories[f.find(holder{coupon.ID, event.User})]
+		if h.is(hasRow) && h.row.valid && h.row == event.RequestID {
+			h.flags |= hasEvent
+		} else {
+			h.flags |= hasOtherEvent
+		}
+		c.eventsRepeated += event.Times - 1
+	}
 }
 
 func (f *facts) addRows(coupon *CouponState) {
@@ -371,6 +403,58 @@ func i7NothingRejected(f *facts, report *Report) {
 		report.addUsers("I7", "rejected by the store after the gate had admitted it",
 			map[int64][]int64{coupon.ID: rejected})
 	}
+}
+
+func i7GateAgrees(f *facts, report *Report) {
+	for id, coupon := range f.coupons {
+		if coupon.state == nil || coupon.state.Gate == nil {
+			continue
+		}
+		gate := coupon.state.Gate
+		if !gate.Open {
+			report.add("I7", id, 1, nil, "the gate is not open")
+		}
+		if gate.Stock != coupon.state.Available {
+			report.add("I7", id, 1, nil, fmt.Sprintf(
+				"the gate has %d units, the store %d", gate.Stock, coupon.state.Available))
+		}
+		if gate.Reservations != 0 {
+			report.add("I7", id, int(gate.Reservations), nil, "reservations are left in the gate")
+		}
+	}
+	hasGate := f.couponsWith(func(c *CouponState) bool { return c.Gate != nil })
+	report.addUsers("I7", "a row, and no participant of the gate",
+		only(hasGate, f.users(func(h *history) bool { return h.is(hasRow) && !h.is(inGate) })))
+	report.addUsers("I7", "a participant of the gate, and no row",
+		f.users(func(h *history) bool { return h.is(inGate) && !h.is(hasRow) }))
+}
+
+func i8EveryRowIsAnnounced(f *facts, report *Report) {
+	hasFeed := f.couponsWith(func(c *CouponState) bool { return c.Events != nil })
+	report.addUsers("I8", "a row that was not announced",
+		only(hasFeed, f.users(func(h *history) bool { return h.is(hasRow) && !h.is(hasEvent) })))
+	report.addUsers("I8", "announced, and no such row",
+		f.users(func(h *history) bool { return h.is(hasOtherEvent) }))
+}
+
+func (f *facts) couponsWith(has func(*CouponState) bool) map[int64]bool {
+	found := map[int64]bool{}
+	for i := range f.state.Coupons {
+		if has(&f.state.Coupons[i]) {
+			found[f.state.Coupons[i].ID] = true
+		}
+	}
+	return found
+}
+
+// only keeps the users of these coupons.
+func only(coupons map[int64]bool, users map[int64][]int64) map[int64][]int64 {
+	for id := range users {
+		if !coupons[id] {
+			delete(users, id)
+		}
+	}
+	return users
 }
 
 func p5SameKeySameAnswer(f *facts, report *Report) {

@@ -15,8 +15,13 @@ const seeds = 10
 func TestLedgerPassesCleanRuns(t *testing.T) {
 	for seed := range uint64(30) {
 		for _, soldOut := range []bool{false, true} {
-			if report := newRun(seed, soldOut).check(t); !report.OK {
+			r := newRun(seed, soldOut)
+			if report := r.check(t); !report.OK {
 				t.Fatalf("seed %d, sold out %v: %+v", seed, soldOut, report.Defects)
+			}
+			r.settle()
+			if report := r.check(t); !report.OK {
+				t.Fatalf("seed %d, sold out %v, with gate and feed: %+v", seed, soldOut, report.Defects)
 			}
 		}
 	}
@@ -216,6 +221,77 @@ func TestLedgerFindsEveryPlantedDefectAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestLedgerFindsEveryDefectOfGateAndFeedAndNothingElse(t *testing.T) {
+	const (
+		unknownToGate = "I7: a row, and no participant"
+		noRow         = "I7: a participant of the gate, and no row"
+		unannounced   = "I8: a row that was not announced"
+		strange       = "I8: announced, and no such row"
+	)
+	for _, test := range []struct {
+		name  string
+		plant func(*run) planted
+	}{
+		{"a row that the gate does not know", func(r *run) planted {
+			chosen := victims(r, slices.Clone(r.state.Gate.Participants))
+			r.state.Gate.Participants = slices.DeleteFunc(r.state.Gate.Participants,
+				func(user int64) bool { return slices.Contains(chosen, user) })
+			return planted{unknownToGate: chosen}
+		}},
+		{"a participant who never became a row", func(r *run) planted {
+			chosen := append(r.strangers(), victims(r, r.vanished)...)
+			r.state.Gate.Participants = append(r.state.Gate.Participants, chosen...)
+			return planted{noRow: chosen}
+		}},
+		{"an event that was never published", func(r *run) planted {
+			var chosen []int64
+			for _, event := range r.state.Events[:1+r.random.IntN(300)] {
+				chosen = append(chosen, event.User)
+			}
+			r.state.Events = r.state.Events[len(chosen):]
+			return planted{unannounced: chosen}
+		}},
+		{"no event at all", func(r *run) planted {
+			r.state.Rows = r.state.Rows[:100]
+			r.journal = slices.DeleteFunc(r.journal, func(e Entry) bool { return e.Answer != SoldOut })
+			r.state.Total = r.state.Available + 100
+			r.state.Gate.Participants = nil
+			var chosen []int64
+			for _, row := range r.state.Rows {
+				r.answer(row.User, "", Queued, row.RequestID)
+				r.state.Gate.Participants = append(r.state.Gate.Participants, row.User)
+				chosen = append(chosen, row.User)
+			}
+			r.state.Events = []Event{}
+			return planted{unannounced: chosen}
+		}},
+		{"an event of somebody who has no row", func(r *run) planted {
+			chosen := append(r.strangers(), victims(r, r.vanished)...)
+			for _, user := range chosen {
+				r.state.Events = append(r.state.Events, Event{User: user, RequestID: r.id(), Times: 1})
+			}
+			return planted{strange: chosen}
+		}},
+		{"an event of another request of the same user", func(r *run) planted {
+			chosen := victims(r, slices.Clone(r.state.Gate.Participants))
+			for _, user := range chosen {
+				r.state.Events = append(r.state.Events, Event{User: user, RequestID: r.id(), Times: 1})
+			}
+			return planted{strange: chosen}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(seeds) {
+				r := newRun(seed, false)
+				r.settle()
+				want := test.plant(r)
+				requireDefects(t, seed, r.check(t), want)
+			}
+		})
+	}
+}
+
 func requireDefects(t *testing.T, seed uint64, report *Report, want planted) {
 	t.Helper()
 	if report.OK {
@@ -284,6 +360,10 @@ func TestLedgerCountsWhatIsWrongWithTheCouponAsAWhole(t *testing.T) {
 			r.state.Rows, r.journal = nil, nil
 			r.answer(r.user(), "", Unavailable, RequestID{})
 		}, "I0", false},
+		{"a gate that is closed", true, func(r *run, _ int) { r.settle(); r.state.Gate.Open = false }, "I7", false},
+		{"a gate with units too many", false, func(r *run, n int) { r.settle(); r.state.Gate.Stock += n64(n) }, "I7", false},
+		{"a gate with units too few", false, func(r *run, n int) { r.settle(); r.state.Gate.Stock -= n64(n) }, "I7", false},
+		{"claims still on their way", false, func(r *run, n int) { r.settle(); r.state.Gate.Reservations = n64(n) }, "I7", false},
 		{"nothing asked", false, func(r *run, _ int) {
 			r.state.Available += n64(len(r.state.Rows))
 			r.state.Rows, r.journal = nil, nil
@@ -356,6 +436,33 @@ func TestLedgerBoundsTheUsersItListsButNotTheirNumber(t *testing.T) {
 	}
 }
 
+func TestLedgerShowsRepeatedEventsAndDeadLettersWithoutBlame(t *testing.T) {
+	r := newRun(1, false)
+	r.settle()
+	for i := range r.state.Events {
+		r.state.Events[i].Times = 1
+	}
+	r.state.Events[0].Times = 5
+	letters := int64(3)
+	report, err := Check([]io.Reader{strings.NewReader("")}, &State{Coupons: []CouponState{r.state}, DeadLetters: &letters}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	if err := report.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	if report.Coupons[0].EventsRepeated != 4 || !strings.Contains(text.String(), "announced again 4\n") ||
+		!strings.Contains(text.String(), "dead letters: 3\n") {
+		t.Fatal(text.String())
+	}
+	for _, defect := range report.Defects {
+		if defect.Invariant == "I7" || defect.Invariant == "I8" {
+			t.Errorf("%+v", defect)
+		}
+	}
+}
+
 func TestLedgerJudgesSeveralJournalsAsOne(t *testing.T) {
 	id := "0f8fad5b-d9cb-469f-a165-70867728950e"
 	first := `{"invoke_ns":1,"done_ns":2,"user":5,"key":"k","coupon":7,"answer":"UNKNOWN"}` + "\n"
@@ -398,12 +505,15 @@ func TestLedgerRefusesAnUnreadableState(t *testing.T) {
 		"text behind":     `{"coupons":[]} x`,
 		"an array":        `[]`,
 		"rows a number":   `{"coupons":[{"id":1,"total":1,"available":1,"rows":3}]}`,
+		"half a gate":     `{"coupons":[{"id":1,"total":1,"available":1,"gate":{"stock":1}}]}`,
+		"a nameless one":  `{"coupons":[{"id":1,"total":1,"available":1,"gate":{"open":true,"stock":1,"reservations":0,"participants":[0]}}]}`,
+		"no time":         `{"coupons":[{"id":1,"total":1,"available":1,"issued_events":[{"user":1,"times":0}]}]}`,
 	} {
 		if _, err := ReadState(strings.NewReader(text)); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	further := `{"taken":{"at":[1]},"coupons":[{"id":1,"total":1,"available":1,"rows":[],"rejections":[],"gate":{"stock":1}}]}`
+	further := `{"taken":{"at":[1]},"coupons":[{"id":1,"total":1,"available":1,"rows":[],"rejections":[],"replicas":{"stock":1}}]}`
 	if state, err := ReadState(strings.NewReader(further)); err != nil || len(state.Coupons) != 1 {
 		t.Errorf("fields of later snapshots: %v", err)
 	}

@@ -97,6 +97,21 @@ var scenarios = []func(*run, int64){
 	},
 }
 
+// settle adds a gate and a feed that say what the rows say.
+func (r *run) settle() {
+	gate := &Gate{Open: true, Stock: r.state.Available}
+	r.state.Events = []Event{}
+	for _, row := range r.state.Rows {
+		gate.Participants = append(gate.Participants, row.User)
+		times := 1 + r.random.Int64N(3)/2 // at least once
+		r.state.Events = append(r.state.Events, Event{User: row.User, RequestID: row.RequestID, Times: times})
+	}
+	r.random.Shuffle(len(gate.Participants), func(i, j int) {
+		gate.Participants[i], gate.Participants[j] = gate.Participants[j], gate.Participants[i]
+	})
+	r.state.Gate = gate
+}
+
 func (r *run) user() int64 { r.next++; return r.next }
 
 func (r *run) key() string { return fmt.Sprintf("key-%x", r.random.Uint64()) }

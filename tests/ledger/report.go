@@ -26,6 +26,8 @@ type CouponTotals struct {
 	Rows      int   `json:"rows"`
 	Promised  int   `json:"promised"` // users who were answered QUEUED
 	SoldOut   int   `json:"sold_out"` // requests
+	// EventsRepeated counts notifications beyond the first of each row, which are allowed.
+	EventsRepeated int64 `json:"events_repeated,omitempty"`
 }
 
 // Report is a verdict.
@@ -38,6 +40,8 @@ type Report struct {
 	Answers    map[string]int `json:"answers"` // requests by answer
 	Coupons    []CouponTotals `json:"coupons"`
 	Defects    []Defect       `json:"defects"`
+	// DeadLetters are shown as the state has them; they are no defect of themselves.
+	DeadLetters *int64 `json:"dead_letters,omitempty"`
 
 	usersListedMax int
 }
@@ -62,7 +66,7 @@ func (r *Report) addUsers(invariant, text string, byCoupon map[int64][]int64) {
 
 func (r *Report) finish(f *facts) {
 	for id, c := range f.coupons {
-		totals := CouponTotals{ID: id, Promised: c.promised, SoldOut: c.soldOut}
+		totals := CouponTotals{ID: id, Promised: c.promised, SoldOut: c.soldOut, EventsRepeated: c.eventsRepeated}
 		if c.state != nil {
 			totals.Total, totals.Available, totals.Rows = c.state.Total, c.state.Available, len(c.state.Rows)
 			r.OverIssued += max(0, int64(totals.Rows)-totals.Total)
@@ -79,6 +83,7 @@ func (r *Report) finish(f *facts) {
 			r.Duplicated++
 		}
 	}
+	r.DeadLetters = f.state.DeadLetters
 	slices.SortStableFunc(r.Defects, func(a, b Defect) int { return cmp.Compare(a.Coupon, b.Coupon) })
 	r.OK = len(r.Defects) == 0
 }
@@ -101,9 +106,16 @@ func (r *Report) WriteText(w io.Writer) error {
 	text.WriteByte('\n')
 	for _, c := range r.Coupons {
 		if c.Rows+c.Promised+c.SoldOut > 0 {
-			fmt.Fprintf(&text, "coupon %d: total %d, rows %d, available %d, users answered QUEUED %d\n",
+			fmt.Fprintf(&text, "coupon %d: total %d, rows %d, available %d, users answered QUEUED %d",
 				c.ID, c.Total, c.Rows, c.Available, c.Promised)
+			if c.EventsRepeated > 0 {
+				fmt.Fprintf(&text, ", announced again %d", c.EventsRepeated)
+			}
+			text.WriteByte('\n')
 		}
+	}
+	if r.DeadLetters != nil && *r.DeadLetters > 0 {
+		fmt.Fprintf(&text, "dead letters: %d\n", *r.DeadLetters)
 	}
 	for _, d := range r.Defects {
 		fmt.Fprintf(&text, "%s", d.Invariant)

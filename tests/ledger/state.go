@@ -67,46 +67,68 @@ type Row struct {
 	RequestID RequestID `json:"request_id"`
 }
 
-// CouponState is what the stores hold of one coupon, read in one consistent view after the drain.
-//
-// Fields of the gate, of its lag and of what was published belong here too: optional, so that a
-// snapshot of a store that has none stays readable.
+// Gate is what the gate of one coupon holds.
+type Gate struct {
+	// Open tells whether it admits: whole by its own counts, and at the generation that the store
+	// calls the valid one.
+	Open         bool    `json:"open"`
+	Stock        int64   `json:"stock"`
+	Participants []int64 `json:"participants"` // users who hold or will hold a coupon
+	Reservations int64   `json:"reservations"` // claims on their way
+}
+
+// Event is one "issued" notification.
+type Event struct {
+	User      int64     `json:"user"`
+	RequestID RequestID `json:"request_id"`
+	Times     int64     `json:"times"` // how often it was published
+}
+
+// CouponState is what the stores hold of one coupon after the drain; what is in one store is read in
+// one consistent view. A snapshot without a gate or a feed leaves their fields out, and nothing is
+// judged by them.
 type CouponState struct {
-	ID         int64 `json:"id"`
-	Total      int64 `json:"total"`
-	Available  int64 `json:"available"`
-	Rows       []Row `json:"rows"`
-	Rejections []Row `json:"rejections"`
+	ID         int64   `json:"id"`
+	Total      int64   `json:"total"`
+	Available  int64   `json:"available"`
+	Rows       []Row   `json:"rows"`
+	Rejections []Row   `json:"rejections"`
+	Gate       *Gate   `json:"gate,omitempty"`
+	Events     []Event `json:"issued_events,omitzero"` // nil: no feed
 }
 
 // State is what the stores hold after the drain.
 type State struct {
 	Coupons []CouponState `json:"coupons"`
+	// DeadLetters are all log records that could become no row, of whatever coupon.
+	DeadLetters *int64 `json:"dead_letters,omitempty"`
 }
 
-// rowsMax bounds the rows of a state, and so the memory: 32 bytes each here, and a user's share in Check.
+// rowsMax bounds the rows, participants and events of a state together, and so the memory: 32 bytes each
+// here, and a user's share in Check.
 const rowsMax = 20_000_000
 
 // ReadState reads a state. Unknown fields are passed over; a missing `coupons`, a coupon without
 // id, total or available, a coupon twice, or text behind the end is an error.
 func ReadState(r io.Reader) (*State, error) {
 	decoder := json.NewDecoder(bufio.NewReaderSize(r, 1<<16))
-	var state *State
-	rows := 0
+	state := &State{}
+	rows, complete := 0, false
 	err := readObject(decoder, map[string]func() error{
 		"coupons": func() error {
-			state = &State{}
+			complete = true
 			return readArray(decoder, func() error {
 				coupon, err := readCoupon(decoder, &rows)
 				state.Coupons = append(state.Coupons, coupon)
 				return err
 			})
 		},
+		"dead_letters": func() error { return decoder.Decode(&state.DeadLetters) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	if state == nil {
+	if !complete {
 		return nil, errors.New("no coupons")
 	}
 	if _, err := decoder.Token(); err != io.EOF {
@@ -125,14 +147,18 @@ func ReadState(r io.Reader) (*State, error) {
 func readCoupon(decoder *json.Decoder, rows *int) (CouponState, error) {
 	coupon := CouponState{}
 	var id, total, available *int64
+	// count bounds what is read, whatever it is.
+	count := func() error {
+		if *rows++; *rows > rowsMax {
+			return fmt.Errorf("more than %d rows", rowsMax)
+		}
+		return nil
+	}
 	readRows := func(into *[]Row) func() error {
 		return func() error {
 			return readArray(decoder, func() error {
 				var row Row
-				if *rows++; *rows > rowsMax {
-					return fmt.Errorf("more than %d rows", rowsMax)
-				}
-				if err := decoder.Decode(&row); err != nil {
+				if err := errors.Join(count(), decoder.Decode(&row)); err != nil {
 					return err
 				}
 				if row.User <= 0 {
@@ -149,6 +175,24 @@ func readCoupon(decoder *json.Decoder, rows *int) (CouponState, error) {
 		"available":  func() error { return decoder.Decode(&available) },
 		"rows":       readRows(&coupon.Rows),
 		"rejections": readRows(&coupon.Rejections),
+		"gate": func() (err error) {
+			coupon.Gate, err = readGate(decoder, count)
+			return err
+		},
+		"issued_events": func() error {
+			coupon.Events = []Event{}
+			return readArray(decoder, func() error {
+				var event Event
+				if err := errors.Join(count(), decoder.Decode(&event)); err != nil {
+					return err
+				}
+				if event.User <= 0 || event.Times <= 0 {
+					return fmt.Errorf("an event of user %d, %d times", event.User, event.Times)
+				}
+				coupon.Events = append(coupon.Events, event)
+				return nil
+			})
+		},
 	})
 	if err != nil {
 		return coupon, err
@@ -158,6 +202,38 @@ func readCoupon(decoder *json.Decoder, rows *int) (CouponState, error) {
 	}
 	coupon.ID, coupon.Total, coupon.Available = *id, *total, *available
 	return coupon, nil
+}
+
+func readGate(decoder *json.Decoder, count func() error) (*Gate, error) {
+	gate := &Gate{}
+	var open *bool
+	var stock, reservations *int64
+	err := readObject(decoder, map[string]func() error{
+		"open":         func() error { return decoder.Decode(&open) },
+		"stock":        func() error { return decoder.Decode(&stock) },
+		"reservations": func() error { return decoder.Decode(&reservations) },
+		"participants": func() error {
+			return readArray(decoder, func() error {
+				var user int64
+				if err := errors.Join(count(), decoder.Decode(&user)); err != nil {
+					return err
+				}
+				if user <= 0 {
+					return fmt.Errorf("participant %d", user)
+				}
+				gate.Participants = append(gate.Participants, user)
+				return nil
+			})
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if open == nil || stock == nil || reservations == nil {
+		return nil, errors.New("a gate lacks open, stock or reservations")
+	}
+	gate.Open, gate.Stock, gate.Reservations = *open, *stock, *reservations
+	return gate, nil
 }
 
 func readObject(decoder *json.Decoder, fields map[string]func() error) error {

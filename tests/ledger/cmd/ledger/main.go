@@ -2,6 +2,7 @@
 //
 //	ledger check --journal FILE [--journal FILE]... --state FILE [-o text|json] [--users-max N]
 //	ledger snapshot embedded --data-dir DIR
+//	ledger snapshot stack --mysql-url URL [--redis-url URL] [--kafka-brokers LIST] [--coupon ID]...
 //
 // It exits with 0 when every invariant holds, 1 when one is broken, 2 when it cannot judge.
 package main
@@ -15,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 
 	"ecom/tests/ledger"
 )
@@ -28,6 +30,7 @@ const (
 const usage = `usage:
   ledger check --journal FILE [--journal FILE]... --state FILE [-o text|json] [--users-max N]
   ledger snapshot embedded --data-dir DIR
+  ledger snapshot stack --mysql-url URL [--redis-url URL] [--kafka-brokers LIST] [--coupon ID]...
 `
 
 func main() {
@@ -55,6 +58,9 @@ func dispatch(ctx context.Context, args []string, stdout io.Writer) (int, error)
 	}
 	if len(args) >= 2 && args[0] == "snapshot" && args[1] == "embedded" {
 		return exitPass, snapshotEmbedded(ctx, args[2:], stdout)
+	}
+	if len(args) >= 2 && args[0] == "snapshot" && args[1] == "stack" {
+		return exitPass, snapshotStack(ctx, args[2:], stdout)
 	}
 	if len(args) >= 1 && (args[0] == "help" || args[0] == "-h" || args[0] == "--help") {
 		return exitPass, flag.ErrHelp
@@ -132,4 +138,26 @@ func snapshotEmbedded(ctx context.Context, args []string, stdout io.Writer) erro
 		return fmt.Errorf("snapshot needs a data folder\n%s", usage)
 	}
 	return ledger.SnapshotEmbedded(ctx, *dataDir, stdout)
+}
+
+func snapshotStack(ctx context.Context, args []string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("snapshot stack", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	var addrs ledger.StackAddrs
+	var coupons []int64
+	flags.StringVar(&addrs.MySQLURL, "mysql-url", "", "")
+	flags.StringVar(&addrs.RedisURL, "redis-url", "", "")
+	flags.StringVar(&addrs.KafkaBrokers, "kafka-brokers", "", "")
+	flags.Func("coupon", "", func(text string) error {
+		id, err := strconv.ParseInt(text, 10, 64)
+		coupons = append(coupons, id)
+		return err
+	})
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if addrs.MySQLURL == "" || flags.NArg() > 0 {
+		return fmt.Errorf("snapshot needs a MySQL\n%s", usage)
+	}
+	return ledger.SnapshotStack(ctx, addrs, stdout, coupons...)
 }
