@@ -9,13 +9,15 @@ set(gen ${CMAKE_BINARY_DIR}/gen)
 file(MAKE_DIRECTORY ${gen})
 
 set(plain
-  google/api/annotations google/api/http google/rpc/status google/rpc/error_details
+  google/api/annotations google/api/http google/rpc/status google/rpc/error_details)
+set(events
   ecom/event/v1/claim)
 set(services
   ecom/coupon/v1/coupon_service ecom/product/v1/product_service)
 
 set(sources)
-foreach(proto IN LISTS plain services)
+set(event_sources)
+foreach(proto IN LISTS plain events services)
   if(proto MATCHES "^google/")
     set(root ${ECOM_GOOGLEAPIS})
   else()
@@ -35,13 +37,22 @@ foreach(proto IN LISTS plain services)
     DEPENDS ${root}/${proto}.proto
     COMMENT "Generating ${proto}"
     VERBATIM)
-  list(APPEND sources ${outputs})
+  if(proto IN_LIST events)
+    list(APPEND event_sources ${outputs})
+  else()
+    list(APPEND sources ${outputs})
+  endif()
 endforeach()
 
+# What logs and feeds carry: for those who need no gRPC.
+add_library(ecom_event_proto STATIC ${event_sources})
+target_link_libraries(ecom_event_proto PUBLIC protobuf::libprotobuf)
 add_library(ecom_proto STATIC ${sources})
-target_include_directories(ecom_proto SYSTEM PUBLIC ${gen})
-target_compile_features(ecom_proto PUBLIC cxx_std_20)
 target_link_libraries(ecom_proto PUBLIC gRPC::grpc++ protobuf::libprotobuf)
-if(ECOM_SANITIZE)
-  target_compile_options(ecom_proto PRIVATE -fsanitize=${ECOM_SANITIZE})
-endif()
+foreach(library ecom_event_proto ecom_proto)
+  target_include_directories(${library} SYSTEM PUBLIC ${gen})
+  target_compile_features(${library} PUBLIC cxx_std_20)
+  if(ECOM_SANITIZE)
+    target_compile_options(${library} PRIVATE -fsanitize=${ECOM_SANITIZE})
+  endif()
+endforeach()
