@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "adapters/mysql/schema.h"
 #include "app/sample_data.h"
+#include "base/status_macros.h"
 #include "support/mysql_backend.h"
 
 namespace ecom::tests {
@@ -83,7 +84,8 @@ TEST_F(MysqlStore, AnswersUnavailableWhileTheServerIsDownAndWorksOnceItIsBack) {
     EXPECT_TRUE(absl::IsUnavailable(backend_.store().FindCoupons({&coupon_.id, 1}).status())) << i;
   }
   database().server().Start();
-  EXPECT_EQ(*Record(batch), (Outcomes{RecordOutcome::kDuplicate, RecordOutcome::kDuplicate}))
+  EXPECT_EQ(*Record(batch),
+            (Outcomes{RecordOutcome::kIssuedEarlier, RecordOutcome::kIssuedEarlier}))
       << "what was committed is there after a crash";
   EXPECT_EQ(Available(), 8);
 }
@@ -362,7 +364,7 @@ std::vector<std::string> SampleRows(MysqlDatabase& database) {
   std::vector<std::string> rows = database.Texts(
       "SELECT CONCAT_WS('|', id, name, total_quantity, available_quantity, "
       "IF(id > 2, starts_at, ''), TIMESTAMPDIFF(MICROSECOND, starts_at, ends_at), "
-      "gate_generation, passed_barrier, CHAR_LENGTH(incarnation), MICROSECOND(starts_at)) "
+      "gate_generation, gate_home, CHAR_LENGTH(incarnation), MICROSECOND(starts_at)) "
       "FROM coupons ORDER BY id");
   for (std::string& row : database.Texts(
            "SELECT CONCAT_WS('|', id, category_id, name, price, stock_quantity, is_active, "
