@@ -107,6 +107,7 @@ Producer::~Producer() {
   if (thread_.joinable()) thread_.join();
   if (retiring_.joinable()) retiring_.join();
   if (handle_) handle_->Retire();
+  handle_.reset();
 }
 
 absl::StatusOr<std::unique_ptr<Producer::Handle>> Producer::MakeHandle() {
