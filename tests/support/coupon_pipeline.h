@@ -44,6 +44,7 @@ class CouponPipeline {
   CouponPipeline() : CouponPipeline(Options{}) {}
   explicit CouponPipeline(Options options)
       : backend(/*in_memory=*/true),
+        gate(backend.gate()),
         log(backend.log()),
         store(backend.store()),
         directory({}, store, backend.clock()),
@@ -67,7 +68,7 @@ class CouponPipeline {
                    {store, backend.authority(), backend.gate(), backend.control(), log,
                     backend.progress(), directory, backend.clock()}),
         issuer({.ack_deadline = options.ack_deadline},
-               {backend.gate(), writer, log, store, directory, reconciler, backend.clock()}) {}
+               {gate, writer, log, store, directory, reconciler, backend.clock()}) {}
 
   ~CouponPipeline() {
     log.Release();
@@ -116,6 +117,7 @@ class CouponPipeline {
   }
 
   EmbeddedCouponBackend backend;
+  CountingGate gate;  // the issuer's calls only
   FaultyLog log;
   FaultyStore store;
   RecordingFeed feed;

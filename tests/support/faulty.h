@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "coupon/claim_log.h"
+#include "coupon/gate.h"
 #include "coupon/store.h"
 
 namespace ecom::tests {
@@ -96,6 +98,34 @@ class FaultyLog final : public coupon::ClaimLog {
   int waiting_ = 0;
   int appends_ = 0;
   std::function<void(std::span<const coupon::AdmittedClaim>)> on_append_;
+};
+
+/// A gate that counts the round trips of its callers. Thread-safe.
+class CountingGate final : public coupon::CouponGate {
+ public:
+  explicit CountingGate(coupon::CouponGate& gate) : gate_(gate) {}
+
+  int calls() const { return calls_; }
+
+  absl::StatusOr<std::vector<coupon::Admission>> Admit(
+      const coupon::Coupon& coupon, std::span<const coupon::Claim> claims) override {
+    ++calls_;
+    return gate_.Admit(coupon, claims);
+  }
+  absl::StatusOr<std::vector<std::optional<coupon::RequestId>>> FindReservations(
+      const coupon::Coupon& coupon, std::span<const coupon::UserId> users) override {
+    ++calls_;
+    return gate_.FindReservations(coupon, users);
+  }
+  absl::Status Recorded(std::span<const coupon::Claim> claims) override {
+    ++calls_;
+    return gate_.Recorded(claims);
+  }
+  bool Durable() const override { return gate_.Durable(); }
+
+ private:
+  coupon::CouponGate& gate_;
+  std::atomic<int> calls_ = 0;
 };
 
 /// Keeps what is published; fails when told to. Thread-safe.

@@ -65,10 +65,14 @@ TEST_F(Issuer, SeesACouponThatIsAddedLater) {
   EXPECT_EQ(OutcomeOf(5, 1), IssueOutcome::kQueued);
 }
 
-TEST_F(Issuer, AsksTheStoreForNothingOnThePlainWay) {
+TEST_F(Issuer, AsksGateAndLogOnceAndTheStoreForNothingOnThePlainWay) {
   EXPECT_EQ(OutcomeOf(1, 1), IssueOutcome::kQueued);
   const int reads = pipeline_.store.reads();
+  const int gate_calls = pipeline_.gate.calls();
+  const int appends = pipeline_.log.appends();
   EXPECT_EQ(OutcomeOf(1, 2), IssueOutcome::kQueued);
+  EXPECT_EQ(pipeline_.gate.calls(), gate_calls + 1);
+  EXPECT_EQ(pipeline_.log.appends(), appends + 1);
   EXPECT_EQ(OutcomeOf(1, 2), IssueOutcome::kDuplicate);
   EXPECT_EQ(pipeline_.store.reads(), reads);
 }
