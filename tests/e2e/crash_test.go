@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"ecom/tests/campaign"
 	"ecom/tests/ledger"
 	"ecom/tests/stack"
 )
@@ -22,13 +23,13 @@ func TestCrashTwentyServerKillsUnderLoadLoseNothing(t *testing.T) {
 	s := stack.New(t, stack.DataDir(t), "COUPON_STOCK=20000")
 	s.Start()
 	c, recoveries := crashUnderLoad(t, s)
-	report := c.requireClean(s.DataDir)
+	report := c.RequireClean()
 	if rows := rowsOf(report); rows != crashStock {
 		t.Errorf("%d rows at the end, want %d", rows, crashStock)
 	}
 	t.Logf("%d crashes, recovery p50 %v, max %v; promised %d, indeterminate %d", len(recoveries),
 		recoveries[len(recoveries)/2].Round(time.Millisecond), recoveries[len(recoveries)-1].Round(time.Millisecond),
-		c.result.Answers[ledger.Queued], c.result.Answers[ledger.Unknown]+c.result.Answers[ledger.Unavailable])
+		c.Result.Answers[ledger.Queued], c.Result.Answers[ledger.Unknown]+c.Result.Answers[ledger.Unavailable])
 	if worst := recoveries[len(recoveries)-1]; worst > stack.RestartWithin {
 		t.Errorf("the slowest recovery took %v, want at most %v", worst, stack.RestartWithin)
 	}
@@ -40,8 +41,8 @@ func TestCrashTestFailsForAServerThatAnswersBeforeTheCommit(t *testing.T) {
 	s := stack.New(t, stack.DataDir(t), "COUPON_STOCK=20000", "ECOM_SERVER_BINARY="+broken)
 	s.Start()
 	c, _ := crashUnderLoad(t, s)
-	report, _ := c.verdict(s.DataDir, 3*time.Second)
-	t.Logf("%s", text(t, report))
+	report, _ := c.Verdict(3 * time.Second)
+	t.Logf("%s", campaign.Text(t, report))
 	if report.OK || report.Lost == 0 {
 		t.Error("the ledger let a server pass that promises what it has not kept")
 	}
@@ -49,13 +50,13 @@ func TestCrashTestFailsForAServerThatAnswersBeforeTheCommit(t *testing.T) {
 
 // crashUnderLoad kills the server again and again while users ask, until the coupon is sold out.
 // Returns the recovery times, shortest first.
-func crashUnderLoad(t *testing.T, s *stack.Stack) (*campaign, []time.Duration) {
+func crashUnderLoad(t *testing.T, s *stack.Stack) (*campaign.Campaign, []time.Duration) {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 
-	options := usual(16, seed)
+	options := campaign.Usual(16, seed)
 	options.SoldOutMax = 200
 	c := startCampaign(t, s, options)
 	var recoveries []time.Duration
@@ -63,14 +64,14 @@ func crashUnderLoad(t *testing.T, s *stack.Stack) (*campaign, []time.Duration) {
 	// that each one hits a server at work on a machine of any speed.
 	const stride = crashStock * 9 / 10 / crashes
 	for crash := range int64(crashes) {
-		c.awaitPromises(crash*stride+1+random.Int64N(stride), 30*time.Second)
-		if c.ended() {
-			t.Fatalf("the load ended before crash %d: %+v", crash+1, c.result)
+		c.AwaitPromises(crash*stride+1+random.Int64N(stride), 30*time.Second)
+		if c.Ended() {
+			t.Fatalf("the load ended before crash %d: %+v", crash+1, c.Result)
 		}
 		s.Kill("ecom-server")
-		recoveries = append(recoveries, c.awaitRecovery(time.Now(), 30*time.Second))
+		recoveries = append(recoveries, c.AwaitRecovery(time.Now(), 30*time.Second))
 	}
-	c.finish(60 * time.Second)
+	c.Finish(60 * time.Second)
 	slices.Sort(recoveries)
 	return c, recoveries
 }
@@ -88,16 +89,16 @@ func TestCrashOfEverythingUnderLoadPicksUpWhereItWas(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t, stack.DataDir(t), "COUPON_STOCK=8000")
 	s.Start()
-	options := usual(16, 1)
+	options := campaign.Usual(16, 1)
 	options.SoldOutMax = 200
 	c := startCampaign(t, s, options)
 	for round := range int64(3) {
-		c.awaitPromises((round+1)*2000, 30*time.Second)
+		c.AwaitPromises((round+1)*2000, 30*time.Second)
 		s.KillAll()
 		s.Start()
 	}
-	c.finish(60 * time.Second)
-	if rows := rowsOf(c.requireClean(s.DataDir)); rows != 8000 {
+	c.Finish(60 * time.Second)
+	if rows := rowsOf(c.RequireClean()); rows != 8000 {
 		t.Errorf("%d rows at the end, want 8000", rows)
 	}
 }
@@ -106,16 +107,16 @@ func TestCrashOfTheGatewayIsOverWithinFiveSeconds(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t, stack.DataDir(t), "COUPON_STOCK=100000")
 	program := s.Start()
-	c := startCampaign(t, s, usual(8, 1))
+	c := startCampaign(t, s, campaign.Usual(8, 1))
 	for round := range int64(3) {
-		c.awaitPromises(1+round*500, 30*time.Second)
+		c.AwaitPromises(1+round*500, 30*time.Second)
 		s.Kill("ecom-gateway")
-		took := c.awaitRecovery(time.Now(), stack.RestartWithin)
+		took := c.AwaitRecovery(time.Now(), stack.RestartWithin)
 		t.Logf("recovered after %v", took.Round(time.Millisecond))
 	}
-	c.stop()
-	c.finish(answerWithin)
-	c.requireClean(s.DataDir)
+	c.Stop()
+	c.Finish(answerWithin)
+	c.RequireClean()
 	program.Stop()
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"ecom/tests/campaign"
 	"ecom/tests/ledger"
 	"ecom/tests/stack"
 )
@@ -27,20 +28,20 @@ func TestFailedFsyncStopsTheServerAndNothingIsPromisedAfterwards(t *testing.T) {
 	gateway := s.Run("", stack.Binary(t, "ecom-gateway"))
 	s.AwaitReady(gateway)
 
-	c := startCampaign(t, s, usual(8, 1))
+	c := startCampaign(t, s, campaign.Usual(8, 1))
 	code := server.AwaitEnd(60 * time.Second)
 	if code != ioError {
 		t.Errorf("exit code %d, want %d", code, ioError)
 	}
-	c.stop()
-	c.finish(answerWithin)
-	if c.result.Answers[ledger.Queued] == 0 {
+	c.Stop()
+	c.Finish(answerWithin)
+	if c.Result.Answers[ledger.Queued] == 0 {
 		t.Error("nothing was accepted before the fault")
 	}
 	requireOneClearLine(t, server.Output())
 	fault := firstFault(t, trace)
 	late := 0
-	c.visit(func(entry *ledger.Entry) {
+	c.Visit(func(entry *ledger.Entry) {
 		if entry.Answer == ledger.Queued && entry.InvokeNs > fault.UnixNano() {
 			late++
 		}
@@ -51,7 +52,7 @@ func TestFailedFsyncStopsTheServerAndNothingIsPromisedAfterwards(t *testing.T) {
 	gateway.Stop()
 
 	stack.New(t, dir).Start()
-	c.requireClean(dir)
+	c.RequireClean()
 }
 
 // firstFault returns when the first fsync that was made to fail began.

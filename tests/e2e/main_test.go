@@ -12,10 +12,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"ecom/tests/campaign"
 	"ecom/tests/ledger"
 	"ecom/tests/load"
 	"ecom/tests/stack"
@@ -81,161 +81,16 @@ func queryNumber(t *testing.T, dataDir, sql string) int64 {
 	return number
 }
 
-// campaign is a load on coupon 1 of one installation, with its journal.
-type campaign struct {
-	t       *testing.T
-	path    string
-	journal *ledger.Journal
-	stop    context.CancelFunc
-	done    chan struct{}
-	result  load.Result
-
-	promises    atomic.Int64 // answers QUEUED
-	lastPromise atomic.Int64 // the latest invoke_ns of an answer QUEUED
-}
-
-// startCampaign starts the load; options need not say where, and with which journal.
-func startCampaign(t *testing.T, s *stack.Stack, options load.Options) *campaign {
+// startCampaign starts a load on coupon 1 of one installation on the embedded stores; the options need
+// not say where.
+func startCampaign(t *testing.T, s *stack.Stack, options load.Options) *campaign.Campaign {
 	t.Helper()
-	c := &campaign{t: t, path: filepath.Join(t.TempDir(), "journal.jsonl"), done: make(chan struct{})}
-	journal, err := ledger.CreateJournal(c.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.journal = journal
-	ctx, stop := context.WithCancel(t.Context())
-	c.stop = stop
-	options.Addr, options.Coupon, options.Journal, options.Observe = s.HTTP, 1, journal, c.observe
-	if options.FirstUser == 0 {
-		options.FirstUser = 1
-	}
-	go func() {
-		defer close(c.done)
-		c.result = load.Run(ctx, options)
-	}()
-	t.Cleanup(func() { stop(); <-c.done })
-	return c
-}
-
-func (c *campaign) observe(entry ledger.Entry) {
-	if entry.Answer != ledger.Queued {
-		return
-	}
-	c.promises.Add(1)
-	for last := c.lastPromise.Load(); entry.InvokeNs > last && !c.lastPromise.CompareAndSwap(last, entry.InvokeNs); {
-		last = c.lastPromise.Load()
-	}
-}
-
-// awaitPromises waits until so many answers were QUEUED, or the load has ended.
-func (c *campaign) awaitPromises(count int64, within time.Duration) {
-	c.t.Helper()
-	if !stack.Until(within, func() bool { return c.promises.Load() >= count || c.ended() }) {
-		c.t.Fatalf("%d answers QUEUED within %v, want %d", c.promises.Load(), within, count)
-	}
-}
-
-// awaitRecovery waits for a promise to a request that was sent after the moment, and returns how
-// long after it that was answered.
-func (c *campaign) awaitRecovery(moment time.Time, within time.Duration) time.Duration {
-	c.t.Helper()
-	if !stack.Until(within, func() bool { return c.lastPromise.Load() > moment.UnixNano() || c.ended() }) {
-		c.t.Errorf("no answer QUEUED within %v after the crash", within)
-	}
-	return time.Since(moment)
-}
-
-func (c *campaign) ended() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
-	}
-}
-
-// finish waits for the load's own end, and closes the journal.
-func (c *campaign) finish(within time.Duration) load.Result {
-	c.t.Helper()
-	if !stack.Until(within, c.ended) {
-		c.stop()
-		<-c.done
-		c.t.Errorf("the load had not ended after %v: %+v", within, c.result)
-	}
-	if err := c.journal.Close(); err != nil {
-		c.t.Fatal(err)
-	}
-	return c.result
-}
-
-// verdict judges the campaign against the store's file; while the verdict is bad it is taken again,
-// as claims may still be on their way, for so long. Returns how long it took to become good.
-func (c *campaign) verdict(dataDir string, within time.Duration) (*ledger.Report, time.Duration) {
-	c.t.Helper()
-	started := time.Now()
-	report := c.judge(dataDir)
-	for !report.OK && time.Since(started) < within {
-		report = c.judge(dataDir)
-	}
-	return report, time.Since(started)
-}
-
-func (c *campaign) judge(dataDir string) *ledger.Report {
-	c.t.Helper()
-	reader, writer := io.Pipe()
-	go func() { writer.CloseWithError(ledger.SnapshotEmbedded(c.t.Context(), dataDir, writer)) }()
-	state, err := ledger.ReadState(reader)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	journal, err := os.Open(c.path)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer journal.Close()
-	report, err := ledger.Check([]io.Reader{journal}, state, ledger.Options{})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return report
-}
-
-// requireClean requires a good verdict once what is on its way has arrived.
-func (c *campaign) requireClean(dataDir string) *ledger.Report {
-	c.t.Helper()
-	report, took := c.verdict(dataDir, 15*time.Second)
-	c.t.Logf("after %v: %s", took.Round(time.Millisecond), text(c.t, report))
-	if !report.OK {
-		c.t.Error("the ledger does not balance")
-	}
-	return report
-}
-
-// visit reads the journal; call it after finish.
-func (c *campaign) visit(visit func(*ledger.Entry)) {
-	c.t.Helper()
-	journal, err := os.Open(c.path)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer journal.Close()
-	if err := ledger.ReadJournal(journal, func(entry *ledger.Entry) error { visit(entry); return nil }); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-func text(t *testing.T, report *ledger.Report) string {
-	t.Helper()
-	var text strings.Builder
-	if err := report.WriteText(&text); err != nil {
-		t.Fatal(err)
-	}
-	return text.String()
-}
-
-// usual is the load of most tests: some users without a key, some twins, retries now and then.
-func usual(workers int, seed uint64) load.Options {
-	return load.Options{Workers: workers, Seed: seed, KeylessShare: 0.2, TwinShare: 0.1, RetryShare: 0.5}
+	options.Addrs, options.Coupon = []string{s.HTTP}, 1
+	return campaign.Start(t, func(ctx context.Context) (*ledger.State, error) {
+		reader, writer := io.Pipe()
+		go func() { writer.CloseWithError(ledger.SnapshotEmbedded(ctx, s.DataDir, writer)) }()
+		return ledger.ReadState(reader)
+	}, options)
 }
 
 // requireUnavailable checks the one answer that a service that is away may give.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ecom/tests/campaign"
 	"ecom/tests/ledger"
 	"ecom/tests/stack"
 	"ecom/tests/wire"
@@ -29,9 +30,9 @@ func TestStopUnderLoadFailsNoRequestAndLosesNoView(t *testing.T) {
 			t.Parallel()
 			s := stack.New(t, stack.DataDir(t), "COUPON_STOCK=1000000")
 			program := s.Start()
-			c := startCampaign(t, s, usual(16, 1))
+			c := startCampaign(t, s, campaign.Usual(16, 1))
 			readers := startReaders(t, s.HTTP, 4)
-			c.awaitPromises(1000, 30*time.Second)
+			c.AwaitPromises(1000, 30*time.Second)
 			if !stack.Until(30*time.Second, func() bool { return readers.answered.Load() >= 1000 }) {
 				t.Fatal("the products are not read")
 			}
@@ -43,8 +44,8 @@ func TestStopUnderLoadFailsNoRequestAndLosesNoView(t *testing.T) {
 			if left := s.Processes(); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}
-			c.stop()
-			result := c.finish(answerWithin)
+			c.Stop()
+			result := c.Finish(answerWithin)
 			readers.stop()
 			if len(result.Failures) > 0 || result.Answers[ledger.Unknown] > 0 {
 				t.Errorf("requests failed that had been sent: %v, of %v", result.Failures, result.Answers)
@@ -57,7 +58,7 @@ func TestStopUnderLoadFailsNoRequestAndLosesNoView(t *testing.T) {
 				t.Errorf("%d views in the file, %d reads were answered", counted, answered)
 			}
 			s.Start()
-			c.requireClean(s.DataDir)
+			c.RequireClean()
 		})
 	}
 }

@@ -19,9 +19,12 @@ import (
 
 // Options of Run. Every count without a default must be set.
 type Options struct {
-	Addr    string // host and port of the REST side
+	Addrs   []string // host and port of each REST side; the workers are spread over them
 	Coupon  int64
 	Workers int // each with a connection of its own, one request at a time
+
+	// PerSecond bounds the new requests of all workers together; 0: as fast as the answers come.
+	PerSecond int64
 
 	// Users are numbered from FirstUser on. 0 UsersMax: as many as it takes, each a new one.
 	// Otherwise the set is asked for in turn, again and again.
@@ -64,7 +67,7 @@ func Run(ctx context.Context, options Options) Result {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	shared := &shared{options: options, stop: stop, started: time.Now(),
+	shared := &shared{options: options, stop: stop,
 		result: Result{Answers: map[ledger.Answer]int64{}, Failures: map[string]int64{}}}
 	var workers sync.WaitGroup
 	for n := range options.Workers {
@@ -72,7 +75,7 @@ func Run(ctx context.Context, options Options) Result {
 			w := worker{
 				shared: shared,
 				random: rand.New(rand.NewPCG(options.Seed, uint64(n))),
-				client: wire.NewClient(options.Addr, options.Timeout),
+				client: wire.NewClient(options.Addrs[n%len(options.Addrs)], options.Timeout),
 			}
 			defer w.client.Close()
 			w.run(ctx)
@@ -85,13 +88,13 @@ func Run(ctx context.Context, options Options) Result {
 type shared struct {
 	options  Options
 	stop     func()
-	started  time.Time
 	users    atomic.Int64
 	requests atomic.Int64
 	soldOut  atomic.Int64
 
 	mu     sync.Mutex
 	result Result
+	turn   time.Time // of the last request that PerSecond let through
 }
 
 type worker struct {
@@ -102,6 +105,9 @@ type worker struct {
 
 func (w *worker) run(ctx context.Context) {
 	for ctx.Err() == nil {
+		if !w.awaitTurn(ctx) {
+			return
+		}
 		user, key := w.choose()
 		answer := w.ask(ctx, user, key)
 		if key == "" || !answer.Indeterminate() || w.random.Float64() >= w.options.RetryShare {
@@ -117,6 +123,22 @@ func (w *worker) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// awaitTurn spaces the requests evenly. What a standstill has made late is not made up for: a burst
+// after each fault would measure the burst. False: ctx is done.
+func (w *worker) awaitTurn(ctx context.Context) bool {
+	if w.options.PerSecond == 0 {
+		return true
+	}
+	w.mu.Lock()
+	w.turn = w.turn.Add(time.Second / time.Duration(w.options.PerSecond))
+	if now := time.Now(); w.turn.Before(now) {
+		w.turn = now
+	}
+	turn := w.turn
+	w.mu.Unlock()
+	return sleep(ctx, time.Until(turn))
 }
 
 // choose picks who asks next, and with which key. A user's usual key follows from its number, so
@@ -146,11 +168,18 @@ func (w *worker) pause(ctx context.Context, answer ledger.Answer) {
 	if answer != ledger.NotSent && !answer.Indeterminate() {
 		return
 	}
-	timer := time.NewTimer(retryPause)
+	sleep(ctx, retryPause)
+}
+
+// sleep tells whether it was not ended by ctx.
+func sleep(ctx context.Context, duration time.Duration) bool {
+	timer := time.NewTimer(duration)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return true
 	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -162,23 +191,32 @@ func (w *worker) ask(ctx context.Context, user int64, key string) ledger.Answer 
 	if ctx.Err() != nil {
 		return ledger.Invalid
 	}
-	headers := []string{"userId: " + strconv.FormatInt(user, 10)}
-	if key != "" {
-		headers = append(headers, "Idempotency-Key: "+key)
-	}
-	path := "/coupons/" + strconv.FormatInt(w.options.Coupon, 10) + "/issue"
-	request := wire.Request(http.MethodPost, path, headers, "")
-
-	entry := ledger.Entry{User: user, Key: key, Coupon: w.options.Coupon, InvokeNs: w.now()}
-	response, err := w.client.Do(http.MethodPost, request)
-	entry.DoneNs = w.now()
-	var failure string
-	entry.Answer, entry.RequestID, failure = classify(response, err)
+	entry, failure := Ask(w.client, w.options.Coupon, user, key)
 	w.note(entry, failure)
 	return entry.Answer
 }
 
-func (w *worker) now() int64 { return w.started.UnixNano() + int64(time.Since(w.started)) }
+// Ask asks once for a coupon; "" is no key. Returns what belongs into the journal, and what went wrong
+// when a request was sent and got no readable answer.
+func Ask(client *wire.Client, coupon, user int64, key string) (entry ledger.Entry, failure string) {
+	headers := []string{"userId: " + strconv.FormatInt(user, 10)}
+	if key != "" {
+		headers = append(headers, "Idempotency-Key: "+key)
+	}
+	path := "/coupons/" + strconv.FormatInt(coupon, 10) + "/issue"
+	request := wire.Request(http.MethodPost, path, headers, "")
+
+	entry = ledger.Entry{User: user, Key: key, Coupon: coupon, InvokeNs: now()}
+	response, err := client.Do(http.MethodPost, request)
+	entry.DoneNs = now()
+	entry.Answer, entry.RequestID, failure = classify(response, err)
+	return entry, failure
+}
+
+var started = time.Now()
+
+// now is the time of day, and yet never jumps.
+func now() int64 { return started.UnixNano() + int64(time.Since(started)) }
 
 func (w *worker) note(entry ledger.Entry, failure string) {
 	if w.options.Journal != nil {

@@ -90,7 +90,7 @@ func sellOut(t *testing.T, s *shop, options Options) (Result, *ledger.Report) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options.Addr, options.Coupon, options.Workers = server.Listener.Addr().String(), 1, 8
+	options.Addrs, options.Coupon, options.Workers = []string{server.Listener.Addr().String()}, 1, 8
 	options.FirstUser, options.Seed, options.Journal = 1, 1, journal
 	options.KeylessShare, options.TwinShare, options.RetryShare = 0.2, 0.2, 0.5
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -154,6 +154,29 @@ func TestLoadStopsAtItsBounds(t *testing.T) {
 	}
 }
 
+func TestLoadKeepsItsPaceAndMakesNothingUp(t *testing.T) {
+	s := newShop(1 << 40)
+	began := time.Now()
+	sellOut(t, s, Options{RequestsMax: 200, PerSecond: 500})
+	if took := time.Since(began); took < 200*time.Second/500*9/10 {
+		t.Errorf("200 requests at 500 a second took %v", took)
+	}
+}
+
+func TestLoadSpreadsItsWorkersOverAllSides(t *testing.T) {
+	first, second := newShop(1<<40), newShop(1<<40)
+	servers := []*httptest.Server{httptest.NewServer(first), httptest.NewServer(second)}
+	defer servers[0].Close()
+	defer servers[1].Close()
+	Run(t.Context(), Options{
+		Addrs:  []string{servers[0].Listener.Addr().String(), servers[1].Listener.Addr().String()},
+		Coupon: 1, Workers: 2, FirstUser: 1, RequestsMax: 100,
+	})
+	if len(first.holders) == 0 || len(second.holders) == 0 || len(first.holders)+len(second.holders) != 100 {
+		t.Errorf("%d and %d", len(first.holders), len(second.holders))
+	}
+}
+
 func TestLoadClassifiesEveryAnswer(t *testing.T) {
 	answer := func(status int, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -187,7 +210,7 @@ func TestLoadClassifiesEveryAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(test.handler)
 			defer server.Close()
-			result := Run(t.Context(), Options{Addr: server.Listener.Addr().String(), Coupon: 1, Workers: 1, FirstUser: 1,
+			result := Run(t.Context(), Options{Addrs: []string{server.Listener.Addr().String()}, Coupon: 1, Workers: 1, FirstUser: 1,
 				RequestsMax: 1, Timeout: 300 * time.Millisecond})
 			if len(result.Answers) != 1 || result.Answers[test.want] != 1 {
 				t.Fatalf("%+v, want %v", result, test.want)
@@ -205,7 +228,7 @@ func TestLoadCallsARefusedConnectionNotSent(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	result := Run(t.Context(), Options{Addr: addr, Coupon: 1, Workers: 1, FirstUser: 1, RequestsMax: 3})
+	result := Run(t.Context(), Options{Addrs: []string{addr}, Coupon: 1, Workers: 1, FirstUser: 1, RequestsMax: 3})
 	if result.Answers[ledger.NotSent] != 3 {
 		t.Fatalf("%+v", result)
 	}

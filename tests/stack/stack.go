@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,6 +87,9 @@ func DataDir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := outlives("folder", dir); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
@@ -98,6 +102,9 @@ func DataDir(t *testing.T) string {
 type Stack struct {
 	HTTP, GRPC, Admin, GatewayAdmin string // host:port
 	DataDir                         string
+
+	// Where the real stores are; "" on the embedded ones.
+	RedisURL, KafkaBrokers, MySQLURL string
 
 	t      *testing.T
 	env    []string
@@ -116,6 +123,9 @@ func New(t *testing.T, dataDir string, settings ...string) *Stack {
 		"HTTP_ADDR="+s.HTTP, "GRPC_ADDR="+s.GRPC, "ADMIN_ADDR="+s.Admin, "GATEWAY_ADMIN_ADDR="+s.GatewayAdmin,
 		"DATA_DIR="+s.DataDir, "ECOM_LOG_FORMAT=text", s.marker)
 	s.env = append(s.env, settings...)
+	if err := outlives("marker", s.marker); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		s.KillAll()
 		if !Until(StopWithin, func() bool { return len(s.Processes()) == 0 }) {
@@ -123,6 +133,21 @@ func New(t *testing.T, dataDir string, settings ...string) *Stack {
 		}
 	})
 	return s
+}
+
+// In is the same installation in the hands of another test, such as a part of the one that made it:
+// what is started through it ends with that test.
+func (s *Stack) In(t *testing.T) *Stack {
+	other := *s
+	other.t = t
+	return &other
+}
+
+// With is the same installation, started with further settings ("NAME=value").
+func (s *Stack) With(settings ...string) *Stack {
+	other := *s
+	other.env = append(slices.Clone(s.env), settings...)
+	return &other
 }
 
 // inherited is the environment without settings of the product and without make's own, so that a
@@ -133,6 +158,7 @@ func inherited() []string {
 		name, _, _ := strings.Cut(setting, "=")
 		switch name {
 		case "HTTP_ADDR", "GRPC_ADDR", "ADMIN_ADDR", "GATEWAY_ADMIN_ADDR", "DATA_DIR", "TZ", "BACKEND",
+			"REDIS_URL", "CACHE_URL", "KAFKA_BROKERS", "MYSQL_URL", "KAFKA_HEAP_OPTS",
 			"COUPON_STOCK", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "MAKE_TERMOUT", "MAKE_TERMERR":
 			continue
 		}
@@ -294,9 +320,8 @@ func (s *Stack) Processes() []Process {
 	}
 	var found []Process
 	for _, folder := range folders {
-		environment, err := os.ReadFile(filepath.Join(folder, "environ"))
-		if err != nil || !bytes.Contains(environment, []byte(s.marker)) {
-			continue // gone, or none of ours
+		if !s.owns(folder) {
+			continue
 		}
 		executable, err := os.Readlink(filepath.Join(folder, "exe"))
 		if err != nil {
@@ -311,8 +336,26 @@ func (s *Stack) Processes() []Process {
 	return found
 }
 
-// Find returns the process of this installation whose executable's name starts so, or 0.
+// owns tells whether a process, by its folder in /proc, is of this installation. A Redis writes over
+// its environment; but it works in its data folder.
+func (s *Stack) owns(folder string) bool {
+	environment, err := os.ReadFile(filepath.Join(folder, "environ"))
+	if err == nil && bytes.Contains(environment, []byte(s.marker)) {
+		return true
+	}
+	if s.RedisURL == "" {
+		return false
+	}
+	cwd, err := os.Readlink(filepath.Join(folder, "cwd"))
+	return err == nil && strings.HasPrefix(cwd, s.storeFolder("")+"/")
+}
+
+// Find returns the process of this installation with that name, or 0: a store's, or one whose
+// executable's name starts so.
 func (s *Stack) Find(name string) int {
+	if slices.Contains(Stores, name) {
+		return s.findStore(name)
+	}
 	for _, process := range s.Processes() {
 		if strings.HasPrefix(process.Name, name) {
 			return process.PID
@@ -324,11 +367,28 @@ func (s *Stack) Find(name string) int {
 // Kill kills that process with SIGKILL, and fails the test when there is none.
 func (s *Stack) Kill(name string) {
 	s.t.Helper()
+	s.signal(name, syscall.SIGKILL)
+}
+
+// Freeze stops that process with SIGSTOP: its connections stand, and nobody answers.
+func (s *Stack) Freeze(name string) {
+	s.t.Helper()
+	s.signal(name, syscall.SIGSTOP)
+}
+
+// Thaw lets a frozen process go on.
+func (s *Stack) Thaw(name string) {
+	s.t.Helper()
+	s.signal(name, syscall.SIGCONT)
+}
+
+func (s *Stack) signal(name string, signal syscall.Signal) {
+	s.t.Helper()
 	var pid int
 	if !Until(RestartWithin, func() bool { pid = s.Find(name); return pid != 0 }) {
 		s.t.Fatalf("no %s among %v", name, s.Processes())
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(pid, signal); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -353,6 +413,12 @@ var ports struct {
 // outgoing connections: so a restart finds it free again even under load.
 func freeAddr(t *testing.T) string {
 	t.Helper()
+	return freeAddrs(t, 0)
+}
+
+// freeAddrs picks a port such that the one that lies further up by that much is free as well.
+func freeAddrs(t *testing.T, further int) string {
+	t.Helper()
 	const lowest = 10240
 	highest := 32767
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
@@ -366,27 +432,27 @@ func freeAddr(t *testing.T) string {
 		ports.taken = map[int]bool{}
 	}
 	for range 1000 {
-		offset, err := rand.Int(rand.Reader, big.NewInt(int64(highest-lowest)))
+		offset, err := rand.Int(rand.Reader, big.NewInt(int64(highest-further-lowest)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		port := lowest + int(offset.Int64())
-		addr := fmt.Sprintf("127.0.0.1:%d", port)
-		if ports.taken[port] {
+		if !isFree(port) || !isFree(port+further) {
 			continue
 		}
-		listener, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		if err := listener.Close(); err != nil {
-			t.Fatal(err)
-		}
-		ports.taken[port] = true
-		return addr
+		ports.taken[port], ports.taken[port+further] = true, true
+		return fmt.Sprintf("127.0.0.1:%d", port)
 	}
 	t.Fatal("no free port")
 	return ""
+}
+
+func isFree(port int) bool {
+	if ports.taken[port] {
+		return false
+	}
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	return err == nil && listener.Close() == nil
 }
 
 // lockedBuffer keeps a program's output, at most outputMax bytes of it.
