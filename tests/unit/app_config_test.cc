@@ -328,6 +328,22 @@ TEST(ParseConfig, DecodesWhatAUrlEscapes) {
   EXPECT_EQ(mysql.ToString(), "mysql://us%3Aer:****@db.example:3307/shop");
 }
 
+TEST(ParseConfig, ReadsRolesInAnyOrderAndRefusesOthers) {
+  const auto parsed = Parse({"--backend=stack", "--roles=reconciler,api"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->config.app.roles, (Roles{.api = true, .recorder = false, .reconciler = true}));
+  EXPECT_EQ(Find(*parsed, "roles").value, "api,reconciler");
+  for (const char* const roles : {"", "api,", "apis", "api recorder"}) {
+    EXPECT_FALSE(Parse({"--backend=stack", std::string("--roles=") + roles}).ok()) << roles;
+  }
+}
+
+TEST(ParseConfig, WantsAllRolesOfTheOneProcessThatHasTheFile) {
+  EXPECT_FALSE(Parse({"--roles=api"}).ok());
+  EXPECT_TRUE(Parse({"--roles=recorder,reconciler,api"}).ok());
+  EXPECT_TRUE(Parse({"--backend=stack", "--roles=api"}).ok());
+}
+
 TEST(ParseConfig, ChecksSettingsAgainstEachOther) {
   EXPECT_EQ(Problems({"--product-soft-ttl=2m"}),
             Args{"flag --product-soft-ttl: product-soft-ttl = 2m must not be above "

@@ -114,6 +114,47 @@ TEST_F(EmbeddedDatabase, RefusesAFileOfANewerVersion) {
   EXPECT_NE(std::string(refused.message()).find("1000"), std::string::npos);
 }
 
+TEST_F(EmbeddedDatabase, BringsAFileOfVersion1ToTheSameTablesAsANewOne) {
+  constexpr char kTables[] =
+      "SELECT group_concat(name || '(' || (SELECT group_concat(c.name) FROM "
+      "pragma_table_info(t.name) c ORDER BY c.cid) || ')') FROM "
+      "(SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name) t";
+  const auto read = [](const std::string& path, const char* sql) {
+    sqlite3* file = nullptr;
+    EXPECT_EQ(sqlite3_open(path.c_str(), &file), SQLITE_OK);
+    std::string text;
+    EXPECT_EQ(sqlite3_exec(
+                  file, sql,
+                  [](void* out, int, char** values, char**) {
+                    *static_cast<std::string*>(out) += values[0] ? values[0] : "NULL";
+                    return 0;
+                  },
+                  &text, nullptr),
+              SQLITE_OK)
+        << sql;
+    sqlite3_close(file);
+    return text;
+  };
+  { ASSERT_TRUE(Database::Create({.path = path_}).ok()); }
+  const std::string wanted = read(path_, kTables);
+  // What version 1 had instead.
+  read(
+      path_,
+      "DROP TABLE gate_barriers; DROP TABLE log_partitions; DROP TABLE dead_letters;"
+      "ALTER TABLE coupons DROP COLUMN gate_home;"
+      "ALTER TABLE coupons ADD COLUMN passed_barrier INTEGER NOT NULL DEFAULT 0;"
+      "INSERT INTO coupons (id, name, total_quantity, available_quantity, starts_at_us, ends_at_us,"
+      " gate_generation, passed_barrier) VALUES (7, 'a', 1, 1, 0, 1, 5, 4);"
+      "PRAGMA user_version = 1");
+  { ASSERT_TRUE(Database::Create({.path = path_}).ok()); }
+  EXPECT_EQ(read(path_, kTables), wanted);
+  EXPECT_EQ(read(path_,
+                 "SELECT coupon_id || '/' || log_partition || '/' || gate_generation "
+                 "FROM gate_barriers"),
+            "7/0/4");
+  EXPECT_TRUE(Database::Create({.path = path_}).ok()) << "once is enough";
+}
+
 TEST_F(EmbeddedDatabase, RefusesAFileThatAnotherServerHasOpen) {
   auto first = Database::Create({.path = path_});
   ASSERT_TRUE(first.ok());

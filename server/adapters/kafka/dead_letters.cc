@@ -119,7 +119,9 @@ class RangeReader {
         open.erase(message->partition);
         continue;
       }
-      RETURN_IF_ERROR(KafkaStatus(message->err, rd_kafka_message_errstr(message.get())));
+      if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return KafkaStatus(message->err, rd_kafka_message_errstr(message.get()));
+      }
       if (end == open.end()) continue;  // came after the call began
       letters.push_back(LetterOf(*message));
       if (message->offset + 1 >= end->second) open.erase(end);
