@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import platform
+import random
 import shutil
 import signal
 import socket
@@ -36,6 +37,21 @@ def free_addresses(count):
     addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
     for s in sockets:
         s.close()
+    return addresses
+
+
+def low_addresses(count):
+    """The same, below the ports of outgoing connections; 10000 above each is free as well, for Kafka's controller."""
+    addresses = []
+    for port in random.sample(range(10240, 20000), 1000):
+        if len(addresses) == count:
+            break
+        try:
+            for taken in (port, port + 10000):
+                socket.create_server(("127.0.0.1", taken)).close()
+        except OSError:
+            continue
+        addresses.append(f"127.0.0.1:{port}")
     return addresses
 
 
@@ -180,20 +196,104 @@ class Sampler:
                 return
 
 
-def query(folder, sql, *arguments):
-    """The first column of the first row of a query on the store."""
-    connection = sqlite3.connect(f"file:{folder}/ecom.db?mode=ro", uri=True, timeout=5)
-    try:
-        return connection.execute(sql, arguments).fetchone()[0]
-    finally:
-        connection.close()
+class Embedded:
+    """The embedded backend, in a data folder of its own."""
+
+    name = "embedded"
+
+    def __init__(self, folder):
+        self.environment = {"BACKEND": self.name, "DATA_DIR": str(folder / "data")}
+        self._path = folder / "data" / "ecom.db"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def query(self, sql):
+        """The first column of the first row of a query on the store."""
+        connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=5)
+        try:
+            return connection.execute(sql).fetchone()[0]
+        finally:
+            connection.close()
+
+    def pids(self):
+        return {}
+
+    def check_the_rest(self, rows, coupon):
+        pass
 
 
-def check_rows(folder, accepted, coupon=1):
+class Stack:
+    """Real Redis, Kafka and MariaDB, for one run, on ports of their own."""
+
+    name = "stack"
+
+    def __init__(self, folder):
+        redis, kafka, mysql = low_addresses(3)
+        self._folder = folder / "data"
+        self.environment = {"BACKEND": self.name, "DATA_DIR": str(self._folder), "REDIS_URL": f"redis://{redis}",
+                            "KAFKA_BROKERS": kafka, "MYSQL_URL": f"mysql://ecom:ecom@{mysql}/ecommerce"}
+
+    def _run(self, what):
+        command = [ROOT / "compose" / "local" / "stack", what]
+        done = subprocess.run(command, env={**os.environ, **self.environment}, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failed(f"stack {what}: {done.stdout}{done.stderr}")
+
+    def __enter__(self):
+        subprocess.run(["make", "build/setup-stack.stamp", "ledger"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        self._run("up")
+        return self
+
+    def __exit__(self, *_):
+        self._run("down")
+
+    def query(self, sql):
+        socket_path = os.path.relpath(self._folder / "stack" / "mysql" / "mysql.sock")
+        done = subprocess.run(["mariadb", "--no-defaults", "-u", "root", "-S", socket_path, "-NB", "-e", sql, "ecommerce"],
+                              capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failed(f"{sql}: {done.stderr}")
+        return int(done.stdout.split()[0])
+
+    def pids(self):
+        return {name: int((self._folder / "stack" / name / "pid").read_text().split()[0])
+                for name in ("redis", "kafka", "mysql")}
+
+    def check_the_rest(self, rows, coupon):
+        """Gate and events say what the rows say. Waits for the recorder's last words."""
+        command = [ROOT / "build" / "release" / "bin" / "ecom-ledger", "snapshot", "stack", f"--coupon={coupon}",
+                   f"--mysql-url={self.environment['MYSQL_URL']}", f"--redis-url={self.environment['REDIS_URL']}",
+                   f"--kafka-brokers={self.environment['KAFKA_BROKERS']}"]
+        deadline = time.monotonic() + DRAIN_SECONDS_MAX
+        while True:
+            state = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+            found = next(c for c in state["coupons"] if c["id"] == coupon)
+            gate, users = found["gate"], {row["user"] for row in found["rows"]}
+            wrong = [what for what, holds in (
+                ("the gate's stock is not what is available", gate["stock"] == found["available"]),
+                ("the gate's participants are not the users of the rows", set(gate["participants"]) == users),
+                ("reservations are left", gate["reservations"] == 0),
+                ("not one event for each row", len(found["issued_events"]) == rows),
+                ("there are dead letters", state["dead_letters"] == 0)) if not holds]
+            if not wrong:
+                return
+            if time.monotonic() > deadline:
+                raise Failed("; ".join(wrong))
+            time.sleep(0.05)
+
+
+BACKENDS = {"embedded": Embedded, "stack": Stack}
+
+
+def check_rows(store, accepted, coupon=1):
     """Every promise is one row, and nothing else is one. Waits for the drain."""
     deadline = time.monotonic() + DRAIN_SECONDS_MAX
     while True:
-        rows = query(folder, "SELECT count(*) FROM coupon_issues WHERE coupon_id = ?", coupon)
+        rows = store.query(f"SELECT count(*) FROM coupon_issues WHERE coupon_id = {coupon}")
         if rows >= accepted or time.monotonic() > deadline:
             break
         time.sleep(0.05)
@@ -201,26 +301,41 @@ def check_rows(folder, accepted, coupon=1):
         raise Failed(f"{accepted} claims were accepted, and there are {rows} rows")
     if accepted == 0:
         raise Failed("nothing was accepted at all")
-    users = query(folder, "SELECT count(DISTINCT user_id) FROM coupon_issues WHERE coupon_id = ?", coupon)
+    users = store.query(f"SELECT count(DISTINCT user_id) FROM coupon_issues WHERE coupon_id = {coupon}")
     if users != rows:
         raise Failed(f"{rows} rows belong to {users} users")
-    left = query(folder, "SELECT total_quantity - available_quantity FROM coupons WHERE id = ?", coupon)
+    left = store.query(f"SELECT total_quantity - available_quantity FROM coupons WHERE id = {coupon}")
     if left != rows:
         raise Failed(f"{rows} rows, but {left} units were taken from the coupon")
-    rejected = query(folder, "SELECT count(*) FROM coupon_rejections")
+    rejected = store.query("SELECT count(*) FROM coupon_rejections")
     if rejected != 0:
         raise Failed(f"{rejected} accepted claims were rejected afterwards")
+    store.check_the_rest(rows, coupon)
     return rows
 
 
-def check_views(folder, reads):
+def check_views(store, reads):
     """Every read is one view. After a clean stop only: views are written behind."""
-    views = query(folder, "SELECT sum(view_count) FROM products")
+    views = store.query("SELECT sum(view_count) FROM products")
     if views != reads:
         raise Failed(f"{reads} products were read, and {views} views were counted")
 
 
-def surroundings():
+def histogram(url, name):
+    """The buckets of a Prometheus histogram: {upper bound: how many at most that}."""
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    prefix = f'{name}_bucket{{le="'
+    return {line[len(prefix):].split('"')[0]: int(float(line.split()[-1])) for line in lines if line.startswith(prefix)}
+
+
+def bucket_of_quantile(buckets, quantile):
+    """The upper bound of the bucket that a quantile lies in, in seconds."""
+    wanted = quantile * buckets["+Inf"]
+    return next(float(bound) for bound, count in buckets.items() if count >= wanted)
+
+
+def surroundings(backend):
     """What a figure needs beside it."""
     cpu = "unknown"
     with contextlib.suppress(OSError):
@@ -234,7 +349,7 @@ def surroundings():
         "machine": {"cpu": cpu, "cores": os.cpu_count(), "kernel": platform.release(),
                     "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)},
         "commit": commit.stdout.strip() or "unknown",
-        "backend": "embedded",
+        "backend": backend,
     }
 
 

@@ -2,10 +2,12 @@
 """Measures the product and writes what it found to bench/results/.
 
     bench/run.py embedded [--rounds 5] [--seconds 5]    server alone, over gRPC
-    bench/run.py scenarios [--short]                    `make run`, over REST
+    bench/run.py stack [--rounds 5] [--seconds 5]       server on Redis, Kafka and MariaDB, over gRPC
+    bench/run.py scenarios [--short] [--backend stack]  `make run`, over REST
 
 A figure appears only when the check behind it is clean: no wrong answer, exactly one row for each
-accepted claim, one view for each read, a clean stop. Otherwise the run says why and exits with 1.
+accepted claim, one view for each read, a clean stop; on the stack also a gate and events that say the same.
+Otherwise the run says why and exits with 1.
 """
 
 import argparse
@@ -27,7 +29,7 @@ USERS_PER_ROUND = 100_000_000
 # So that every claim of every round is accepted: refusals are cheaper, and another figure.
 STOCK_FOR_ALL = 50_000_000
 IDLE_SECONDS = 2
-TARGETS = {"get-product": 20_000, "issue-coupon": 5_000}
+TARGETS = {"embedded": {"get-product": 20_000, "issue-coupon": 5_000}, "stack": {"issue-coupon": 5_000}}
 RSS_IDLE_MIB_MAX = 60
 RSS_LOADED_MIB_MAX = 150
 # `health` asks the server for next to nothing: what the machine and gRPC allow in this very run.
@@ -67,7 +69,7 @@ def sum_up(rounds):
             "server_rss_peak_mib": max(r["server"]["rss_peak_mib"] for r in rounds)}
 
 
-def embedded(options):
+def server_alone(options):
     binaries = ROOT / "build" / "release" / "bin"
     server, client = binaries / "ecom-server", binaries / "ecom-bench-grpc"
     for binary in (server, client):
@@ -75,9 +77,10 @@ def embedded(options):
             raise Failed(f"{binary} is not built")
     grpc, admin = harness.free_addresses(2)
     rounds, commands = {method: [] for method in METHODS}, []
-    around = harness.surroundings()
-    with harness.data_folder() as folder:
-        environment = {"GRPC_ADDR": grpc, "ADMIN_ADDR": admin, "DATA_DIR": str(folder), "BACKEND": "embedded",
+    around = harness.surroundings(options.backend)
+    targets = TARGETS[options.backend]
+    with harness.data_folder() as folder, harness.BACKENDS[options.backend](folder) as store:
+        environment = {**store.environment, "GRPC_ADDR": grpc, "ADMIN_ADDR": admin,
                        "ECOM_SAMPLE_DATA": "true", "COUPON_STOCK": str(STOCK_FOR_ALL)}
         with harness.Process([str(server)], environment, folder / "server.log") as process:
             process.wait_ready(f"http://{admin}/health/ready")
@@ -90,23 +93,24 @@ def embedded(options):
                     rounds[method].append({**report, "server": sampler.usage["server"]})
                     commands.append(as_typed(command))
             accepted = sum(r["outcomes"]["accepted"]["total"] for r in rounds["issue-coupon"])
-            rows = harness.check_rows(folder, accepted)
+            rows = harness.check_rows(store, accepted)
+            row_delays = harness.histogram(f"http://{admin}/metrics", "coupon_queue_to_row_seconds")
             process.stop()
         reads = sum(r["outcomes"]["accepted"]["total"] for r in rounds["get-product"])
-        harness.check_rows(folder, accepted)
-        harness.check_views(folder, reads)
+        harness.check_rows(store, accepted)
+        harness.check_views(store, reads)
 
     figures = {method: sum_up(rounds[method]) for method in METHODS}
     control = figures["health"]["accepted_per_second"]["median"]
     for method in METHODS:
         figures[method]["ratio_to_health"] = round(figures[method]["accepted_per_second"]["median"] / control, 3)
     loaded = max(figures[method]["server_rss_peak_mib"] for method in METHODS)
-    result = {**around, "benchmark": "embedded-grpc", "command": shlex.join(["bench/run.py", *sys.argv[1:]]),
+    result = {**around, "benchmark": f"{options.backend}-grpc", "command": shlex.join(["bench/run.py", *sys.argv[1:]]),
               "generator": "ecom-bench-grpc, on the same machine", "stock": STOCK_FOR_ALL,
               "errors": 0, "accepted": accepted, "rows": rows, "reads": reads, "views": reads,
-              "rss_idle_mib": round(idle, 1), "rss_loaded_mib": loaded,
+              "accepted_to_row_seconds": row_delays, "rss_idle_mib": round(idle, 1), "rss_loaded_mib": loaded,
               "figures": figures, "commands": commands, "rounds": rounds}
-    path = harness.store("embedded-grpc", result)
+    path = harness.store(f"{options.backend}-grpc", result)
 
     print(harness.shown(around))
     print(f"{result['command']}: {options.rounds} rounds of {options.seconds:g} s, {options.callers} callers, "
@@ -115,13 +119,15 @@ def embedded(options):
           f" {'cores':>6} {'ratio':>6}  wanted")
     for method, f in figures.items():
         rate = f["accepted_per_second"]
-        wanted = TARGETS.get(method)
+        wanted = targets.get(method)
         verdict = "" if wanted is None else f">= {wanted}: {'reached' if rate['median'] >= wanted else 'MISSED'}"
         print(f"{method:14}{rate['median']:>11,.0f} {rate['min']:>9,.0f}..{rate['max']:<8,.0f} "
               + " ".join(f"{f[k]['median']:>8.3f}" for k in ("p50_ms", "p95_ms", "p99_ms", "p99_9_ms", "max_ms"))
               + f"    {f['server_cpu_cores']['median']:>6.2f} {f['ratio_to_health']:>6.2f}  {verdict}")
     for name, value, most in (("idle", idle, RSS_IDLE_MIB_MAX), ("loaded", loaded, RSS_LOADED_MIB_MAX)):
         print(f"server RSS {name}: {value:.1f} MiB (<= {most}: {'reached' if value <= most else 'MISSED'})")
+    print("accepted to row: " + ", ".join(
+        f"p{100 * q:g} <= {harness.bucket_of_quantile(row_delays, q) * 1000:g} ms" for q in (0.5, 0.95, 0.99)))
     print(f"checked: {accepted} accepted = {rows} rows of a stock of {STOCK_FOR_ALL}; {reads} reads = {reads} views; 0 errors")
     print(f"written: {path.relative_to(ROOT)}")
 
@@ -154,11 +160,11 @@ def scenarios(options):
     subprocess.run(["make", "build"], cwd=ROOT, check=True)
     http, grpc, admin, gateway_admin = harness.free_addresses(4)
     commands, accepted_in = generator_commands(options, http, admin)
-    around = harness.surroundings()
+    around = harness.surroundings(options.backend)
     summaries, usage, failed = {}, {}, []
-    with harness.data_folder() as folder:
-        environment = {"HTTP_ADDR": http, "GRPC_ADDR": grpc, "ADMIN_ADDR": admin, "GATEWAY_ADMIN_ADDR": gateway_admin,
-                       "DATA_DIR": str(folder / "data"), "BACKEND": "embedded", "COUPON_STOCK": str(options.stock)}
+    with harness.data_folder() as folder, harness.BACKENDS[options.backend](folder) as store:
+        environment = {**store.environment, "HTTP_ADDR": http, "GRPC_ADDR": grpc, "ADMIN_ADDR": admin,
+                       "GATEWAY_ADMIN_ADDR": gateway_admin, "COUPON_STOCK": str(options.stock)}
         with harness.Process(["make", "run"], environment, folder / "run.log") as process:
             ready_after = process.wait_ready(f"http://{gateway_admin}/health/ready")
             pids = {name: pid for name, pid in harness.descendants(process.pid).items()
@@ -166,7 +172,7 @@ def scenarios(options):
             if len(pids) != 2:
                 raise Failed(f"below `make run` there are {sorted(pids)}, not a server and a gateway")
             for name, command in commands.items():
-                with harness.Sampler(pids) as sampler:
+                with harness.Sampler({**pids, **store.pids()}) as sampler:
                     done = subprocess.run(command, cwd=folder)
                 summary = folder / f"summary-{name}.json"
                 if not summary.exists():
@@ -175,23 +181,26 @@ def scenarios(options):
                 failed += [f"{name}: {t.get('metric', '')} {t['rule']}".replace("  ", " ")
                            for t in summaries[name]["thresholds"] if not t["ok"]]
             accepted = accepted_in(summaries["coupon"])
-            harness.check_rows(folder / "data", accepted)
+            harness.check_rows(store, accepted)
+            row_delays = harness.histogram(f"http://{admin}/metrics", "coupon_queue_to_row_seconds")
             process.stop()
-        rows = harness.check_rows(folder / "data", accepted)
-    if rows != options.stock:
+        rows = harness.check_rows(store, accepted)
+    if rows != options.stock and not options.rate:
         raise Failed(f"{rows} of {options.stock} units were issued: the load has to sell out")
 
     result = {**around, "benchmark": "scenarios", "command": shlex.join(["bench/run.py", *sys.argv[1:]]),
               "generator": f"{options.generator}, on the same machine", "stock": options.stock, "accepted": accepted,
-              "rows": rows, "ready_after_seconds": round(ready_after, 2), "usage": usage,
+              "rows": rows, "accepted_to_row_seconds": row_delays, "ready_after_seconds": round(ready_after, 2), "usage": usage,
               "commands": {name: as_typed(command) for name, command in commands.items()}, "summaries": summaries,
               "failed_thresholds": failed}
-    path = harness.store("scenarios", result)
+    path = harness.store(f"{options.backend}-scenarios", result)
     print(harness.shown(around))
     for name, processes in usage.items():
         for process_name, used in processes.items():
             print(f"{name}: {process_name} {used['rss_peak_mib']} MiB at most, {used['cpu_cores']} cores")
-    print(f"checked: {accepted} accepted = {rows} rows = the stock; `make run` was ready after {ready_after:.2f} s")
+    print("accepted to row: " + ", ".join(
+        f"p{100 * q:g} <= {harness.bucket_of_quantile(row_delays, q) * 1000:g} ms" for q in (0.5, 0.95, 0.99)))
+    print(f"checked: {accepted} accepted = {rows} rows of a stock of {options.stock}; `make run` was ready after {ready_after:.2f} s")
     print(f"written: {path.relative_to(ROOT)}")
     if failed:
         raise Failed("thresholds failed: " + "; ".join(failed))
@@ -201,19 +210,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
 
-    part = commands.add_parser("embedded", help="the server alone, over gRPC")
-    part.add_argument("--rounds", type=int, default=5)
-    part.add_argument("--seconds", type=float, default=5, help="measured time of each method and round")
-    part.add_argument("--callers", type=int, default=64)
-    part.add_argument("--connections", type=int, default=4)
-    part.add_argument("--threads", type=int, default=1, help="threads of the generator")
-    part.set_defaults(run=embedded)
+    for backend in harness.BACKENDS:
+        part = commands.add_parser(backend, help=f"the server alone on the {backend} backend, over gRPC")
+        part.add_argument("--rounds", type=int, default=5)
+        part.add_argument("--seconds", type=float, default=5, help="measured time of each method and round")
+        part.add_argument("--callers", type=int, default=64)
+        part.add_argument("--connections", type=int, default=4)
+        part.add_argument("--threads", type=int, default=1, help="threads of the generator")
+        part.set_defaults(run=server_alone, backend=backend)
 
     part = commands.add_parser("scenarios", help="both scenarios against `make run`")
     part.add_argument("--short", action="store_true", help="15 s each")
     part.add_argument("--no-think", action="store_true", help="without think time")
     part.add_argument("--rate", type=int, default=0, help="open model: requests a second")
     part.add_argument("--stock", type=int, default=1000)
+    part.add_argument("--backend", choices=harness.BACKENDS, default="embedded")
     part.add_argument("--generator", choices=("ecom-scenario", "k6"), default="ecom-scenario",
                       help="k6: the one on the PATH")
     part.set_defaults(run=scenarios)
