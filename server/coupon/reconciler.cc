@@ -3,7 +3,6 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -161,15 +160,23 @@ bool Reconciler::Contradicts(const Coupon& coupon, const GateState& state) {
 
 absl::Status Reconciler::EnsureArmed(CouponId id) {
   std::lock_guard lock(rebuild_mutex_);
-  const std::array<CouponId, 1> ids = {id};
-  ASSIGN_OR_RETURN(std::vector<std::optional<Coupon>> coupons, deps_.store.FindCoupons(ids));
+  ASSIGN_OR_RETURN(const bool open, IsOpen(id));
+  if (open) return absl::OkStatus();
+  // All that are closed, not this one alone: after a loss of all, each waits as long as one.
+  const absl::Status status = ReconcileLocked();
+  ASSIGN_OR_RETURN(const bool armed, IsOpen(id));
+  if (armed) return absl::OkStatus();
+  return absl::UnavailableError(status.ok() ? "the gate is not open" : status.message());
+}
+
+/// Whether the gate is open at the generation that is valid now; if so, the directory knows it.
+absl::StatusOr<bool> Reconciler::IsOpen(CouponId id) {
+  ASSIGN_OR_RETURN(std::vector<std::optional<Coupon>> coupons, deps_.store.FindCoupons({&id, 1}));
   if (!coupons[0]) return absl::NotFoundError(absl::StrCat("no coupon ", id.value));
   ASSIGN_OR_RETURN(const std::optional<GateState> state, deps_.control.Inspect(*coupons[0]));
-  if (state && state->open && state->generation == coupons[0]->gate_generation) {
-    deps_.directory.Put(*std::move(coupons[0]));
-    return absl::OkStatus();
-  }
-  return RebuildLocked({{.coupon = *std::move(coupons[0])}});
+  if (!state || !state->open || state->generation != coupons[0]->gate_generation) return false;
+  deps_.directory.Put(*std::move(coupons[0]));
+  return true;
 }
 
 /// Opens gates anew, so that each holds what the rows hold. Whoever the log does not know by then

@@ -84,7 +84,8 @@ class Reconciler {
   /// drain_timeout. UNAVAILABLE: a dependency can't be asked; the next pass tries again.
   absl::Status Reconcile();
 
-  /// Makes sure that the coupon's gate is open at its valid generation. Blocks like Reconcile.
+  /// Makes sure that the coupon's gate is open at its valid generation; if it is not, a pass over
+  /// all gates opens it. Blocks like Reconcile.
   ///
   /// NOT_FOUND: there is no such coupon. UNAVAILABLE: not armed; ask again.
   absl::Status EnsureArmed(CouponId id);
@@ -129,6 +130,7 @@ class Reconciler {
   };
 
   absl::Status ReconcileLocked();
+  absl::StatusOr<bool> IsOpen(CouponId id);
   absl::Status RebuildLocked(std::vector<Wish> wishes);
   absl::StatusOr<std::vector<Coupon>> CloseAll(const std::vector<Wish>& wishes);
   absl::Status Open(const Coupon& coupon, GateLock& lock);
