@@ -170,7 +170,10 @@ absl::StatusOr<std::vector<LogRecord>> KafkaClaimSource::Consumer::Poll(int reco
 void KafkaClaimSource::Consumer::Deliver(const rd_kafka_message_t& message) {
   const auto found = partitions_.find(message.partition);
   if (found == partitions_.end()) return;
-  found->second.delivered = message.offset + 1;
+  Partition& partition = found->second;
+  partition.delivered = message.offset + 1;
+  // The beginning may move while nothing is committed, and would take us along.
+  if (partition.settled == RD_KAFKA_OFFSET_BEGINNING) partition.settled = message.offset;
   polled_.push_back({.partition = message.partition,
                      .position = message.offset,
                      .record = Decode(KeyOf(message), PayloadOf(message), [&](const char* name) {

@@ -20,8 +20,9 @@ namespace ecom::adapters::kafka {
 /// It never jumps. A partition that the group has not read yet is read from its beginning. One
 /// whose position is not in the log — retention overtook the group, the log's tail was lost, the
 /// topic was made anew — stands still, with an error in the log, until a person has reset the
-/// group's position; the other partitions go on. A record whose bytes were changed on the way is
-/// fetched again.
+/// group's position; the other partitions go on. (A log whose tail was lost and that has grown past
+/// the position again looks whole; the claims that were lost are then found by their reservations.)
+/// A record whose bytes were changed on the way is fetched again.
 ///
 /// One caller at a time; the counters are for any thread.
 class KafkaClaimSource final : public coupon::ClaimSource {

@@ -224,14 +224,22 @@ void Producer::Delivered(uint64_t batch, int error) {
   if (waiting.unreported == 0 || !waiting.error.ok()) changed_.notify_all();
 }
 
-void Producer::OnError(rd_kafka_t* /*client*/, int error, const char* reason, void* self) {
-  auto* const producer = static_cast<Producer*>(self);
+void Producer::OnError(rd_kafka_t* client, int error, const char* reason, void* self) {
+  static_cast<Producer*>(self)->Failed(client, error, reason);
+}
+
+/// A handle that was replaced may still have its say, but it does not count.
+void Producer::Failed(const rd_kafka_t* client, int error, const char* reason) {
+  {
+    std::shared_lock lock(handle_mutex_);
+    if (!handle_ || handle_->client.get() != client) return;
+  }
   if (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
-    producer->MarkDown(KafkaStatus(error, reason), producer->era());
+    MarkDown(KafkaStatus(error, reason), era());
     return;
   }
-  std::lock_guard lock(producer->mutex_);
-  producer->last_error_ = reason;
+  std::lock_guard lock(mutex_);
+  last_error_ = reason;
 }
 
 void Producer::Run() {

@@ -81,6 +81,7 @@ class Producer {
   absl::Status Await(Batch& batch, absl::Time deadline);
   absl::Status AwaitStart(absl::Time deadline);
   void Delivered(uint64_t batch, int error);
+  void Failed(const rd_kafka_s* client, int error, const char* reason);
 
   void Run();
   void ReplaceIfFatal();
