@@ -137,10 +137,10 @@ void App::MakeApi() {
 
 /// Waits for the stores, prepares them, starts what works on them, and serves once all is ready.
 void App::BecomeReady() {
-  bool reported = false;
+  absl::Status reported;
   absl::Status prepared = backing_->Prepare(sample_ ? &*sample_ : nullptr);
   while (!prepared.ok() && !absl::IsFailedPrecondition(prepared)) {
-    if (!std::exchange(reported, true)) {
+    if (prepared != std::exchange(reported, prepared)) {
       base::Log(base::Level::kWarn, "waiting for a dependency", {{"error", prepared}});
     }
     if (!WaitUnlessStopping(kPrepareInterval)) return;

@@ -862,8 +862,8 @@ TEST(KafkaTopics, AreSaidToBeMissingOrTooSmall) {
         "--create --topic no-such-topic --partitions 5"}) {
     EXPECT_TRUE(absl::StrContains(wrong.message(), text)) << text << " in " << wrong;
   }
-  EXPECT_TRUE(absl::IsFailedPrecondition(
-      CheckTopics({.brokers = brokers, .topics = {{"no-such-topic", 5}}})));
+  EXPECT_TRUE(
+      absl::IsNotFound(CheckTopics({.brokers = brokers, .topics = {{"no-such-topic", 5}}})));
 }
 
 TEST(KafkaTopics, AreUnknownWhenNoBrokerAnswers) {

@@ -50,6 +50,7 @@ absl::Status CheckTopics(const TopicsOptions& options) {
   RETURN_IF_ERROR(Unavailable(KafkaStatus(error, absl::StrCat("no broker at ", options.brokers))));
 
   std::vector<std::string> wrong;
+  bool waiting_helps = true;
   for (const RequiredTopic& topic : options.topics) {
     const absl::StatusOr<int> partitions = PartitionsOf(*metadata, topic.name);
     if (!partitions.ok()) return Unavailable(partitions.status());
@@ -57,10 +58,12 @@ absl::Status CheckTopics(const TopicsOptions& options) {
       wrong.push_back(Missing(options, topic));
     } else if (*partitions < topic.partitions_min) {
       wrong.push_back(TooSmall(options, topic, *partitions));
+      waiting_helps = false;
     }
   }
   if (wrong.empty()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrJoin(wrong, "\n"));
+  const std::string message = absl::StrJoin(wrong, "\n");
+  return waiting_helps ? absl::NotFoundError(message) : absl::FailedPreconditionError(message);
 }
 
 }  // namespace ecom::adapters::kafka

@@ -57,8 +57,14 @@ absl::Status MigrateLocked(Connection& connection) {
   }
   for (const char* table : {"coupons", "coupon_issues", "coupon_rejections", "gate_barriers",
                             "log_partitions", "dead_letters_settled", "products"}) {
-    RETURN_IF_ERROR(connection.Execute(absl::StrCat("DO (SELECT COUNT(*) FROM (SELECT 1 FROM ",
-                                                    table, " LIMIT 1) AS row_found)")));
+    const absl::Status found = connection.Execute(
+        absl::StrCat("DO (SELECT COUNT(*) FROM (SELECT 1 FROM ", table, " LIMIT 1) AS row_found)"));
+    if (absl::IsFailedPrecondition(found)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the database lacks the table ", table, ", though its schema version is ", kSchemaVersion,
+          ": restore it, or start on an empty database (", found.message(), ")"));
+    }
+    RETURN_IF_ERROR(found);
   }
   return absl::OkStatus();
 }
