@@ -104,14 +104,28 @@ absl::StatusOr<std::vector<Reply>> Connection::RunScripts(std::span<const Script
 
 absl::StatusOr<std::string> Connection::Home() {
   std::lock_guard lock(mutex_);
-  RETURN_IF_ERROR(EnsureConnected());
+  if (!context_ || !StillOpen()) {
+    RETURN_IF_ERROR(EnsureConnected());
+  } else {
+    RETURN_IF_ERROR(LearnHomeAgain());
+  }
   return home_;
+}
+
+/// A primary that becomes a replica, and a primary again, has another history and the same
+/// connections.
+absl::Status Connection::LearnHomeAgain() {
+  const absl::Status learned = LearnHome({}, MonotonicNow() + options_.command_timeout);
+  if (learned.ok()) return learned;
+  context_.reset();
+  return absl::UnavailableError(learned.message());  // the caller's commands were not sent
 }
 
 absl::StatusOr<std::vector<Reply>> Connection::Exchange(std::span<const Command> commands,
                                                         std::string_view home) {
   std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(EnsureConnected());
+  if (!home.empty() && home != home_) RETURN_IF_ERROR(LearnHomeAgain());
   if (!home.empty() && home != home_) {
     return absl::FailedPreconditionError(
         "Redis: restarted, or another one, since the gate was built");
@@ -176,6 +190,11 @@ absl::Status Connection::Introduce(absl::Time deadline) {
     auth.push_back(address.password);
   }
   if (address.database != 0) commands.push_back({"SELECT", absl::StrCat(address.database)});
+  return LearnHome(std::move(commands), deadline);
+}
+
+/// Learns who is there, after these commands.
+absl::Status Connection::LearnHome(std::vector<Command> commands, absl::Time deadline) {
   commands.push_back({"INFO", "server"});
   commands.push_back({"INFO", "replication"});
   ASSIGN_OR_RETURN(const std::vector<Reply> replies, SendAndReceive(commands, deadline));

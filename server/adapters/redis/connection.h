@@ -77,8 +77,8 @@ class Connection {
                                                 std::string_view home = "");
 
   /// Names the Redis behind this connection and its history: run_id and master_replid, of which one
-  /// changes with a restart, the other with a failover. Connects if need be. A connection does not
-  /// outlive either, so this costs nothing while it stands.
+  /// changes with a restart, the other with a failover. One round trip: a connection may outlive a
+  /// change of history. Connects if need be.
   absl::StatusOr<std::string> Home();
 
  private:
