@@ -93,6 +93,8 @@ class Connection {
   absl::Status EnsureConnected();
   absl::Status Connect(absl::Time deadline);
   absl::Status Introduce(absl::Time deadline);
+  absl::Status LearnHome(std::vector<Command> commands, absl::Time deadline);
+  absl::Status LearnHomeAgain();
   bool StillOpen() const;
   absl::Status Send(const std::string& bytes, absl::Time deadline);
   absl::StatusOr<Reply> Receive(absl::Time deadline);
