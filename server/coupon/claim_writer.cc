@@ -1,5 +1,6 @@
 #include "coupon/claim_writer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/failpoint.h"
@@ -7,7 +8,8 @@
 namespace ecom::coupon {
 
 ClaimWriter::ClaimWriter(Options options, ClaimLog& log)
-    : log_(log),
+    : options_(options),
+      log_(log),
       batcher_({.name = "claim-writer",
                 .batch_items_max = options.batch_claims_max,
                 .queue_items_max = options.entries_waiting_max},
@@ -28,11 +30,25 @@ void ClaimWriter::Append(std::vector<Entry>& entries) {
   for (Entry& entry : entries) {
     if (entry.claim) claims.push_back(*std::move(entry.claim));
   }
-  if (!claims.empty()) base::Failpoint("writer.before-append");
-  const absl::Status status = claims.empty() ? absl::OkStatus() : log_.Append(claims);
-  if (!claims.empty()) base::Failpoint("writer.after-append");
-  if (!status.ok()) Keep(claims);
+  const absl::Status status = AppendInOrder(claims);
   for (Entry& entry : entries) entry.settled(status);
+}
+
+/// After an outage there may be more than one append takes. Keeps what did not surely get there.
+absl::Status ClaimWriter::AppendInOrder(std::span<const AdmittedClaim> claims) {
+  while (!claims.empty()) {
+    const std::span<const AdmittedClaim> next =
+        claims.first(std::min(claims.size(), options_.append_claims_max));
+    base::Failpoint("writer.before-append");
+    const absl::Status status = log_.Append(next);
+    base::Failpoint("writer.after-append");
+    if (!status.ok()) {
+      Keep(claims);
+      return status;
+    }
+    claims = claims.subspan(next.size());
+  }
+  return absl::OkStatus();
 }
 
 void ClaimWriter::Keep(std::span<const AdmittedClaim> claims) {

@@ -19,8 +19,10 @@ namespace ecom::coupon {
 class ClaimWriter {
  public:
   struct Options {
-    /// Claims in one append.
+    /// Claims that are taken from those who wait, for one append.
     size_t batch_claims_max = 256;
+    /// Claims in one append together with those that were kept.
+    size_t append_claims_max = 10000;
     /// Entries that wait for the append before theirs; more are refused.
     size_t entries_waiting_max = 16384;
   };
@@ -45,9 +47,11 @@ class ClaimWriter {
 
  private:
   void Append(std::vector<Entry>& entries);
+  absl::Status AppendInOrder(std::span<const AdmittedClaim> claims);
   void Keep(std::span<const AdmittedClaim> claims);
   std::vector<AdmittedClaim> TakeKept();
 
+  const Options options_;
   ClaimLog& log_;
   std::mutex mutex_;
   /// One a holder, so no more than there are reservations, which the gate caps.

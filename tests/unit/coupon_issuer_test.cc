@@ -318,5 +318,36 @@ TEST_F(Issuer, CountsHowRequestsEnded) {
   EXPECT_EQ(stats.unknown_coupon, 1);
 }
 
+TEST(ClaimWriter, AppendsWhatItKeptInPiecesBeforeWhatCameLater) {
+  EmbeddedCouponBackend backend(/*in_memory=*/true);
+  FaultyLog log(backend.log());
+  std::vector<size_t> sizes;
+  std::vector<int64_t> users;
+  coupon::ClaimWriter writer({.append_claims_max = 2}, log);
+  const auto add = [&](int64_t user) {
+    std::promise<absl::Status> settled;
+    std::vector<coupon::ClaimWriter::Entry> entries;
+    entries.push_back({.claim = coupon::AdmittedClaim{.holder = {{1}, {user}},
+                                                      .request = coupon::RequestId::Random()},
+                       .settled = [&](const absl::Status& status) { settled.set_value(status); }});
+    writer.Add(entries);
+    return settled.get_future().get();
+  };
+  log.LoseAppends(true);
+  for (int64_t user = 1; user <= 3; ++user) EXPECT_FALSE(add(user).ok());
+  log.LoseAppends(false);
+  log.OnAppend([&](std::span<const coupon::AdmittedClaim> claims) {
+    sizes.push_back(claims.size());
+    for (const coupon::AdmittedClaim& claim : claims) users.push_back(claim.holder.user.value);
+  });
+  EXPECT_TRUE(add(4).ok());
+  EXPECT_EQ(sizes, (std::vector<size_t>{2, 2}));
+  EXPECT_EQ(users.back(), 4);
+  EXPECT_EQ(std::set<int64_t>(users.begin(), users.end()), (std::set<int64_t>{1, 2, 3, 4}));
+  sizes.clear();
+  EXPECT_TRUE(add(5).ok());
+  EXPECT_EQ(sizes, std::vector<size_t>{1}) << "what was appended is not kept";
+}
+
 }  // namespace
 }  // namespace ecom::tests
