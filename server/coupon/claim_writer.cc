@@ -40,7 +40,7 @@ absl::Status ClaimWriter::AppendInOrder(std::span<const AdmittedClaim> claims) {
     const std::span<const AdmittedClaim> next =
         claims.first(std::min(claims.size(), options_.append_claims_max));
     base::Failpoint("writer.before-append");
-    const absl::Status status = log_.Append(next);
+    absl::Status status = log_.Append(next);
     base::Failpoint("writer.after-append");
     if (!status.ok()) {
       Keep(claims);

@@ -58,7 +58,7 @@ void Reconciler::Run() {
 
 absl::Status Reconciler::Reconcile() {
   std::lock_guard rebuild_lock(rebuild_mutex_);
-  const absl::Status status = ReconcileLocked();
+  absl::Status status = ReconcileLocked();
   all_open_ = status.ok() && gates_closed_ == 0;
   return status;
 }
@@ -182,7 +182,7 @@ absl::StatusOr<bool> Reconciler::IsOpen(CouponId id) {
 /// Opens gates anew, so that each holds what the rows hold. Whoever the log does not know by then
 /// was never promised anything, and never will be: see the barriers and ack_deadline. All at once,
 /// so that many gates, after a loss of all, take as long as one.
-absl::Status Reconciler::RebuildLocked(std::vector<Wish> wishes) {
+absl::Status Reconciler::RebuildLocked(const std::vector<Wish>& wishes) {
   for (const Wish& wish : wishes) armed_.erase(wish.coupon.id);
   ASSIGN_OR_RETURN(const std::unique_ptr<GateLock> lock,
                    deps_.authority.LockGates(options_.lock_timeout));

@@ -131,7 +131,7 @@ class Reconciler {
 
   absl::Status ReconcileLocked();
   absl::StatusOr<bool> IsOpen(CouponId id);
-  absl::Status RebuildLocked(std::vector<Wish> wishes);
+  absl::Status RebuildLocked(const std::vector<Wish>& wishes);
   absl::StatusOr<std::vector<Coupon>> CloseAll(const std::vector<Wish>& wishes);
   absl::Status Open(const Coupon& coupon, GateLock& lock);
   void NoteThatItAdmitted(CouponId id);
