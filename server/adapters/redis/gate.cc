@@ -120,6 +120,9 @@ RedisCouponGate::RedisCouponGate(Options options)
       requests_({.address = options_.address,
                  .connect_timeout = options_.connect_timeout,
                  .command_timeout = options_.command_timeout}),
+      recorded_({.address = options_.address,
+                 .connect_timeout = options_.connect_timeout,
+                 .command_timeout = options_.command_timeout}),
       control_({.address = options_.address,
                 .connect_timeout = options_.connect_timeout,
                 .command_timeout = options_.command_timeout}) {}
@@ -205,7 +208,7 @@ absl::Status RedisCouponGate::Recorded(std::span<const Claim> claims) {
       call.arguments.push_back(claims[i].request.ToString());
     }
   }
-  return Unavailable(requests_.RunScripts(calls).status());
+  return Unavailable(recorded_.RunScripts(calls).status());
 }
 
 absl::Status RedisCouponGate::Arm(const coupon::Coupon& coupon, coupon::GateContents contents) {

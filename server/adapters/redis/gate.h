@@ -26,7 +26,8 @@ namespace ecom::adapters::redis {
 /// reservations.
 ///
 /// Redis must run with `noeviction`: one that evicts forgets who holds a coupon. Thread-safe; the
-/// request path and the reconciler's side have a connection each, made anew after a failure.
+/// request path, the recorders and the reconciler's side have a connection each, made anew after a
+/// failure.
 class RedisCouponGate final : public coupon::CouponGate, public coupon::GateControl {
  public:
   struct Options {
@@ -80,7 +81,9 @@ class RedisCouponGate final : public coupon::CouponGate, public coupon::GateCont
   absl::StatusOr<Reply> Control(const ScriptCall& call, std::string_view home = "");
 
   const Options options_;
+  // Whoever waits for a Redis that does not answer holds up only its like.
   Connection requests_;
+  Connection recorded_;
   Connection control_;
 };
 
