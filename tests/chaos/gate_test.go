@@ -93,6 +93,10 @@ func (x *trial) awaitReservations() {
 	}
 }
 
+// refusedWithin is twice what one call of Redis may take, for a claim may wait for the batch before its
+// own; and as much again for a busy machine.
+const refusedWithin = 2 * time.Second
+
 // redisFrozen has Redis take commands and not answer, which leaves their outcome open.
 func redisFrozen(x *trial) {
 	x.load(10000)
@@ -110,12 +114,18 @@ func redisFrozen(x *trial) {
 	x.recovered(time.Now().Add(time.Second), processBackWithin)
 	x.settle()
 
+	slowest := time.Duration(0)
 	for _, entry := range x.entries(func(e *ledger.Entry) bool {
-		return e.InvokeNs > began.UnixNano() && e.InvokeNs < thawed.Add(-3*time.Second).UnixNano()
+		return e.InvokeNs > began.UnixNano() && e.InvokeNs < thawed.Add(-refusedWithin).UnixNano()
 	}) {
-		if took := time.Duration(entry.DoneNs - entry.InvokeNs); !entry.Answer.Indeterminate() || took > 3*time.Second {
-			x.t.Fatalf("while Redis was frozen: %v after %v", entry.Answer, took)
+		slowest = max(slowest, time.Duration(entry.DoneNs-entry.InvokeNs))
+		if !entry.Answer.Indeterminate() {
+			x.t.Errorf("while Redis was frozen: %v", entry.Answer)
 		}
+	}
+	x.t.Logf("while Redis was frozen the slowest answer took %v", slowest)
+	if slowest > refusedWithin {
+		x.t.Errorf("while Redis was frozen an answer took %v, want at most %v", slowest, refusedWithin)
 	}
 	x.requireTimelyPromises()
 }
