@@ -186,3 +186,20 @@ func FuzzNoFileOrFlagBreaksTheReader(f *testing.F) {
 		}
 	})
 }
+
+func TestLoadTakesEverySettingOfTheServer(t *testing.T) {
+	source, err := os.ReadFile("../../server/app/config.cc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`"(ECOM_[A-Z0-9_]+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(names) < 20 {
+		t.Fatalf("only %d settings found: %v", len(names), names)
+	}
+	for _, name := range names {
+		_, err := Load(nil, []string{name[1] + "=x"}, &strings.Builder{})
+		if err != nil && strings.Contains(err.Error(), "no such setting") {
+			t.Errorf("%s: %v", name[1], err)
+		}
+	}
+}
