@@ -30,15 +30,15 @@ func (x *trial) caught(invariants ...string) {
 }
 
 // broken has `make run` start that server until the trial ends.
-func (x *trial) broken(name string) {
+func (x *trial) broken(name string, settings ...string) {
 	x.t.Helper()
 	x.stop()
-	x.start(x.rig.s.WithServer("ecom-server-broken-" + name))
+	x.start(x.rig.s.WithServer("ecom-server-broken-"+name, settings...))
 	x.t.Cleanup(x.stop) // before the trial's end, which starts the right one
 }
 
 func brokenFreshStock(x *trial) {
-	x.broken("fresh-stock")
+	x.broken("fresh-stock", "ECOM_ROLES=api,recorder") // a reconciler would notice within a second
 	x.load(6000, func(o *load.Options) { o.PerSecond, o.SoldOutMax = 0, 0 })
 	x.progress(4000)
 	x.redis("FLUSHALL")

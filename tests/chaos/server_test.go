@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"ecom/tests/campaign"
@@ -211,32 +212,42 @@ func manyServersKilled(x *trial) {
 		{name: "api-1", roles: "api"}, {name: "api-2", roles: "api"}, {name: "api-3", roles: "api"},
 		{name: "recorder-1", roles: "recorder,reconciler"}, {name: "recorder-2", roles: "recorder"},
 	}
+	const settings = "ECOM_RECORDERS=1" // so that neither recorder is idle: there are three partitions
 	var addrs []string
 	for _, m := range members {
-		m.server = x.s.StartServer(m.name, m.roles)
+		m.server = x.s.StartServer(m.name, m.roles, settings)
 	}
 	for _, m := range members[:3] {
 		gateway := x.s.StartGateway(m.server)
 		x.awaitReady(gateway)
 		addrs = append(addrs, gateway.HTTP)
 	}
-	x.load(16000, func(o *load.Options) { o.Addrs, o.TwinShare = addrs, 0.2 })
-	for round := range 2 {
+	x.load(20000, func(o *load.Options) { o.Addrs, o.TwinShare, o.PerSecond = addrs, 0.2, 1000 })
+	for range 2 {
 		for _, m := range members {
 			x.progress(1 + x.random.Int64N(500))
-			m.server.Signal(9)
+			m.server.Signal(syscall.SIGKILL)
 			m.server.AwaitEnd(answerWithin)
-			healed := time.Now()
+			m.server = x.s.StartServer(m.name, m.roles, settings)
+			started := time.Now()
+			x.recovered(started, processBackWithin) // there are others
 			if strings.HasPrefix(m.name, "recorder") {
-				x.recordedUpToNow() // the others take its partitions over
+				x.recordedUpToNow()
+				if took := time.Since(started); took > processBackWithin {
+					x.t.Errorf("%s: its partitions are recorded again after %v", m.name, took)
+				}
+			} else if !stack.Until(processBackWithin, func() bool { return isReady(m.server.Admin) }) {
+				x.t.Errorf("%s is not ready within %v", m.name, processBackWithin)
 			}
-			m.server = x.s.StartServer(m.name, m.roles)
-			if round == 0 {
-				stack.Until(stack.ReadyWithin, func() bool { return isReady(m.server.Admin) })
-			}
-			x.recovered(healed, processBackWithin)
 		}
 	}
+	// A recorder that does not come back: the other one takes its partitions over.
+	last := members[len(members)-1]
+	last.server.Signal(syscall.SIGKILL)
+	last.server.AwaitEnd(answerWithin)
+	killed := time.Now()
+	x.recordedUpToNow()
+	x.t.Logf("taken over after %v", time.Since(killed).Round(time.Millisecond))
 	x.settle()
 }
 
