@@ -1,6 +1,8 @@
 package chaos
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"ecom/tests/campaign"
@@ -55,4 +57,68 @@ func mysqlDown(x *trial) {
 	x.recordedUpToNow()
 	x.t.Logf("the lag was gone after %v", time.Since(drained).Round(time.Millisecond))
 	x.settle()
+}
+
+// storesChanged tampers with what the real stores hold of a coupon that is sold out, where nothing runs that
+// could repair it: the ledger that reads them must see each change, and nothing else.
+func storesChanged(x *trial) {
+	x.load(1500)
+	x.settle()
+	x.stop()
+	user := x.onceAsked()
+	for _, change := range []struct {
+		name     string
+		do, undo func()
+		want     []string // invariants
+	}{
+		{"a row is gone", func() {
+			x.exec("UPDATE coupon_issues SET coupon_id = ? WHERE coupon_id = ? AND user_id = ?", -x.coupon, x.coupon, user)
+		}, func() {
+			x.exec("UPDATE coupon_issues SET coupon_id = ? WHERE coupon_id = ?", x.coupon, -x.coupon)
+		}, []string{"I1", "I3", "I5", "I7", "I8"}},
+		{"a row has another request", func() {
+			x.exec("UPDATE coupon_issues SET request_id = REVERSE(request_id) WHERE coupon_id = ? AND user_id = ?", x.coupon, user)
+		}, func() {
+			x.exec("UPDATE coupon_issues SET request_id = REVERSE(request_id) WHERE coupon_id = ? AND user_id = ?", x.coupon, user)
+		}, []string{"I2", "I8"}},
+		{"a unit too many is available", func() {
+			x.exec("UPDATE coupons SET available_quantity = available_quantity + 1 WHERE id = ?", x.coupon)
+		}, func() {
+			x.exec("UPDATE coupons SET available_quantity = available_quantity - 1 WHERE id = ?", x.coupon)
+		}, []string{"I3", "I7"}},
+		{"a claim is rejected", func() {
+			x.exec("INSERT INTO coupon_rejections VALUES (?, 7, 'x', 'x', UTC_TIMESTAMP(6))", x.coupon)
+		}, func() { x.exec("DELETE FROM coupon_rejections WHERE coupon_id = ?", x.coupon) }, []string{"I7"}},
+		{"a participant is gone", func() { x.redis("SREM", x.key("participants"), user) },
+			func() { x.redis("SADD", x.key("participants"), user) }, []string{"I7"}},
+		{"a reservation is left", func() { x.redis("HSET", x.key("reservations"), user, "x:1") },
+			func() { x.redis("HDEL", x.key("reservations"), user) }, []string{"I7"}},
+		{"the gate is of another generation", func() { x.redis("HINCRBY", x.key("meta"), "generation", 1) },
+			func() { x.redis("HINCRBY", x.key("meta"), "generation", -1) }, []string{"I7"}},
+		{"nothing", func() {}, func() {}, nil},
+	} {
+		x.row.Count++
+		change.do()
+		report, _ := x.c.Verdict(0)
+		change.undo()
+		found := map[string]bool{}
+		for _, defect := range report.Defects {
+			found[defect.Invariant] = true
+		}
+		if broken := slices.Sorted(maps.Keys(found)); !slices.Equal(broken, change.want) {
+			x.t.Errorf("%s: the ledger says that %v are broken, want %v: %+v", change.name, broken, change.want, report.Defects)
+		}
+	}
+}
+
+// onceAsked is a user who asked once and was promised a coupon.
+func (x *trial) onceAsked() int64 {
+	x.t.Helper()
+	asked := map[int64]int{}
+	promised := x.entries(func(e *ledger.Entry) bool { asked[e.User]++; return e.Answer == ledger.Queued })
+	at := slices.IndexFunc(promised, func(e ledger.Entry) bool { return asked[e.User] == 1 })
+	if at < 0 {
+		x.t.Fatal("every user asked more than once")
+	}
+	return promised[at].User
 }
