@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -70,20 +71,7 @@ func logReplayed(x *trial) {
 	before := x.totals()
 	x.stop()
 
-	offsets := kadm.Offsets{}
-	starts, err := x.admin.ListStartOffsets(x.ctx, logTopic)
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	starts.Each(func(start kadm.ListedOffset) { offsets.AddOffset(start.Topic, start.Partition, start.Offset, -1) })
-	// A member with a name of its own counts as one of the group until its session has expired.
-	reset := stack.Until(answerWithin, func() bool {
-		err = x.admin.CommitAllOffsets(x.ctx, logGroup, offsets)
-		return err == nil
-	})
-	if !reset {
-		x.t.Fatalf("the group's offsets are not reset: %v", err)
-	}
+	x.resetToEarliest()
 	x.start(x.rig.s)
 	x.recordedUpToNow()
 	x.row.Count++
@@ -93,6 +81,101 @@ func logReplayed(x *trial) {
 	if report, _ := x.c.Verdict(time.Second); !report.OK {
 		x.t.Errorf("the ledger does not balance any more: %+v", report.Defects)
 	}
+}
+
+// resetToEarliest does what an operator does with kafka-consumer-groups.sh while no server runs.
+func (x *trial) resetToEarliest() {
+	x.t.Helper()
+	starts, err := x.admin.ListStartOffsets(x.ctx, logTopic)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	// A member with a name of its own counts as one of the group until its session has expired.
+	reset := stack.Until(answerWithin, func() bool {
+		err = x.admin.CommitAllOffsets(x.ctx, logGroup, starts.Offsets())
+		return err == nil
+	})
+	if !reset {
+		x.t.Fatalf("the group's offsets are not reset: %v", err)
+	}
+}
+
+// logTruncated takes records away that nobody has recorded, as a retention does that overtakes the group:
+// the gate's reservations alone remember those claims.
+func logTruncated(x *trial) {
+	x.load(16000)
+	x.progress(500)
+	x.s.Freeze("mysql")
+	x.progress(2000)
+	ends, err := x.admin.ListEndOffsets(x.ctx, logTopic)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.s.Kill("ecom-server") // it has fetched ahead
+	deleted, err := x.admin.DeleteRecords(x.ctx, ends.Offsets())
+	if err := errors.Join(err, deleted.Error()); err != nil {
+		x.t.Fatal(err)
+	}
+	x.row.Count++
+	x.s.Thaw("mysql")
+	program := x.program
+	if !stack.Until(answerWithin, func() bool { return strings.Contains(program.Output(), "stands still") }) {
+		x.t.Fatal("no server says that its partition stands still")
+	}
+	x.stop()
+	x.resetToEarliest() // as the message says
+	x.start(x.rig.s)
+	x.recovered(time.Now(), gateBackWithin)
+	x.settle()
+	if !strings.Contains(x.program.Output(), "reservations without a log record were appended again") {
+		x.t.Error("nothing was appended again, so nothing was missing")
+	}
+}
+
+// lettersRefused has no place for dead letters: the partition with the poison waits, and drops nothing.
+func lettersRefused(x *trial) {
+	x.load(12000)
+	deleted, err := x.admin.DeleteTopics(x.ctx, deadLetterTopic)
+	if err := errors.Join(err, deleted.Error()); err != nil {
+		x.t.Fatal(err)
+	}
+	poison := &kgo.Record{Topic: logTopic, Partition: 1, Key: []byte("1"), Value: []byte("garbage without headers")}
+	if err := x.kafka.ProduceSync(x.ctx, poison).FirstErr(); err != nil {
+		x.t.Fatal(err)
+	}
+	x.row.Count++
+	before := x.committed()
+	x.progress(4000) // QUEUED goes on
+	after := x.committed()
+	if at := after[poison.Partition]; at > poison.Offset {
+		x.t.Errorf("the group is at %d, past the poison at %d, which is in no dead letter", at, poison.Offset)
+	}
+	for partition, at := range after {
+		if partition != poison.Partition && at <= before[partition] {
+			x.t.Errorf("partition %d stands, too", partition)
+		}
+	}
+	if _, err := x.admin.CreateTopic(x.ctx, 1, 1, nil, deadLetterTopic); err != nil {
+		x.t.Fatal(err)
+	}
+	x.recordedUpToNow()
+	x.settle()
+	letters := x.letters(0)
+	if len(letters) == 0 || header(letters[0], "origin-offset") != itoa(poison.Offset) {
+		x.t.Errorf("%d dead letters, and none of the poison", len(letters))
+	}
+}
+
+// committed is where the group is, by partition.
+func (x *trial) committed() map[int32]int64 {
+	x.t.Helper()
+	offsets, err := x.admin.FetchOffsets(x.ctx, logGroup)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	committed := map[int32]int64{}
+	offsets.Each(func(offset kadm.OffsetResponse) { committed[offset.Partition] = offset.At })
+	return committed
 }
 
 // totals are rows and notifications of every coupon.

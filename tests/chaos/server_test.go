@@ -222,7 +222,7 @@ func manyServersKilled(x *trial) {
 		x.awaitReady(gateway)
 		addrs = append(addrs, gateway.HTTP)
 	}
-	x.load(20000, func(o *load.Options) { o.Addrs, o.TwinShare, o.PerSecond = addrs, 0.2, 1000 })
+	x.load(26000, func(o *load.Options) { o.Addrs, o.TwinShare, o.PerSecond = addrs, 0.2, 1000 })
 	for range 2 {
 		for _, m := range members {
 			x.progress(1 + x.random.Int64N(500))
@@ -241,6 +241,13 @@ func manyServersKilled(x *trial) {
 			}
 		}
 	}
+	// A recorder that stands still until its partitions are another one's, and then wakes up.
+	zombie := members[len(members)-2]
+	zombie.server.Signal(syscall.SIGSTOP)
+	x.recordedUpToNow()
+	zombie.server.Signal(syscall.SIGCONT)
+	x.progress(1000)
+	x.recordedUpToNow()
 	// A recorder that does not come back: the other one takes its partitions over.
 	last := members[len(members)-1]
 	last.server.Signal(syscall.SIGKILL)

@@ -51,6 +51,12 @@ func (s *Stack) Up(names ...string) {
 	}
 }
 
+// FreeAddr is a loopback address for something that a test runs beside the installation.
+func (s *Stack) FreeAddr() string {
+	s.t.Helper()
+	return freeAddr(s.t)
+}
+
 // StoreFile returns the path of something in a store's folder.
 func (s *Stack) StoreFile(name, file string) string { return filepath.Join(s.storeFolder(name), file) }
 
