@@ -249,7 +249,7 @@ TEST(KafkaLog, IsDownWhenItsTopicIsGoneAndMakesNone) {
       [&] { return !backend.log().Append(ClaimsOf(2, 2)).ok() && !backend.log().Ready().ok(); }));
   const absl::Status missing =
       CheckTopics({.brokers = backend.server().brokers(), .topics = {{backend.topic(), 3}}});
-  EXPECT_TRUE(absl::IsFailedPrecondition(missing)) << missing;
+  EXPECT_TRUE(absl::IsNotFound(missing)) << missing;
   EXPECT_TRUE(absl::IsUnavailable(backend.log().Ready()));
   backend.server().MakeTopicNamed(backend.topic(), 3);
   EXPECT_TRUE(Eventually([&] { return backend.log().Ready().ok(); }));
@@ -682,6 +682,30 @@ TEST(KafkaSource, DeliversPoisonAsMalformedAndGoesOn) {
   EXPECT_EQ(std::get<Malformed>(records[1].record).payload.size(), 200000u);
   EXPECT_EQ(std::get<Malformed>(records[2].record).reason, "a record of another schema version: 2");
   EXPECT_EQ(std::get<AdmittedClaim>(records[3].record).request, claim.request);
+}
+
+TEST(KafkaSource, WaitsForARecordWhoseBytesAreDamagedAndSkipsNothing) {
+  KafkaBackend backend(/*partitions=*/1);
+  std::vector<AdmittedClaim> claims = ClaimsOf(1, 3);
+  claims[0].incarnation = "before it";
+  claims[1].incarnation = "the damaged one";
+  claims[2].incarnation = "behind it";
+  // Each a batch of its own: a checksum is of a batch.
+  for (const AdmittedClaim& claim : claims) ASSERT_TRUE(backend.log().Append({&claim, 1}).ok());
+  backend.server().FlipBitOf(backend.topic(), 0, "the damaged one");
+  Delivered delivered;
+  int failures = 0;
+  EXPECT_TRUE(Eventually([&] {
+    const auto records = backend.source().Poll(10, kShort);
+    if (records.ok()) delivered.Add(*records);
+    failures += absl::IsUnavailable(records.status()) ? 1 : 0;
+    return failures == 3;
+  }));
+  EXPECT_EQ(delivered.count(), 1u);
+  EXPECT_EQ(delivered.TimesOf(claims[0].request), 1);
+  backend.server().FlipBitOf(backend.topic(), 0, "the damaged one");
+  EXPECT_TRUE(ReadToTheEnd(backend, backend.source(), delivered));
+  EXPECT_TRUE(delivered.HasEachOnce(claims));
 }
 
 TEST(KafkaSource, CarriesTheTraceOfAClaim) {

@@ -120,6 +120,21 @@ class KafkaServer {
     Check(event ? rd_kafka_event_error(event.get()) : RD_KAFKA_RESP_ERR__TIMED_OUT, "delete");
   }
 
+  /// Changes a bit of the first `text` in a partition's file, as a bad disk would; called again,
+  /// changes it back.
+  void FlipBitOf(const std::string& topic, int32_t partition, const std::string& text) {
+    const std::string path = folder_.path() + "/data/" + topic + "-" + std::to_string(partition) +
+                             "/00000000000000000000.log";
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    const std::string bytes(std::istreambuf_iterator<char>(file), {});
+    size_t at = bytes.find(text);
+    if (at == bytes.npos) at = flipped_at_;
+    flipped_at_ = at;
+    file.clear();
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(static_cast<char>(bytes.at(at) ^ 1));
+  }
+
   /// Says that a group, which has no members, has read so far.
   void CommitOffset(const std::string& group, const std::string& topic, int32_t partition,
                     int64_t offset) {
@@ -379,6 +394,7 @@ class KafkaServer {
   const int controller_port_;
   pid_t process_ = -1;
   int topics_ = 0;
+  size_t flipped_at_ = 0;
   Client admin_;
 };
 

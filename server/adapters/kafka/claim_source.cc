@@ -22,6 +22,8 @@ namespace {
 
 /// For the group's positions, when partitions are given to us.
 constexpr absl::Duration kStartTimeout = absl::Seconds(5);
+/// For begin and end of a partition, when our position does not seem to be in it.
+constexpr absl::Duration kWatermarksTimeout = absl::Seconds(2);
 constexpr size_t kPollBytesMax = 8 << 20;
 /// For one look at a queue while the client closes.
 constexpr absl::Duration kClosePoll = absl::Milliseconds(50);
@@ -57,7 +59,6 @@ class KafkaClaimSource::Consumer {
   struct Partition {
     LogPosition settled;    // what Commit said, or where the group began
     LogPosition delivered;  // what Poll returned
-    bool moved = false;     // something was settled since it is ours
     bool stalled = false;
   };
 
@@ -74,9 +75,9 @@ class KafkaClaimSource::Consumer {
   void Revoked();
   absl::StatusOr<PartitionList> ReadCommitted(const rd_kafka_topic_partition_list_t& partitions);
   void FetchFromDelivered();
-  void CommitSettled();
   void Deliver(const rd_kafka_message_t& message);
   absl::Status Failed(const rd_kafka_message_t& message);
+  bool IsOutside(LogPartition partition);
   void Stall(LogPartition partition, const char* reason);
   absl::Status Break(const absl::Status& why);
 
@@ -128,10 +129,10 @@ absl::Status KafkaClaimSource::Consumer::Subscribe() {
   return KafkaStatus(rd_kafka_subscribe(client_.get(), topics.get()), "subscribe");
 }
 
-/// Commits by way of Revoked. Whatever hangs is left alone after a while.
+/// Commits by way of Revoked. What hangs is left alone after a while.
 void KafkaClaimSource::Consumer::Close() {
   closing_ = true;
-  const absl::Time deadline = MonotonicNow() + 2 * options_.commit_timeout;
+  const absl::Time deadline = MonotonicNow() + options_.close_timeout;
   const Owned<rd_kafka_queue_t> queue(rd_kafka_queue_new(client_.get()));
   const Owned<rd_kafka_error_t> error(rd_kafka_consumer_close_queue(client_.get(), queue.get()));
   if (error) return;  // it failed for good, and so is not in the group any more
@@ -188,13 +189,25 @@ absl::Status KafkaClaimSource::Consumer::Failed(const rd_kafka_message_t& messag
   const auto fatal = rd_kafka_fatal_error(client_.get(), reason.data(), reason.size());
   if (fatal != RD_KAFKA_RESP_ERR_NO_ERROR) return Break(KafkaStatus(fatal, reason.data()));
   if (!partitions_.contains(message.partition)) return Unavailable(KafkaStatus(message.err, text));
-  if (message.err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
+  if (message.err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET && IsOutside(message.partition)) {
     Stall(message.partition, text);
     return absl::OkStatus();
   }
   // librdkafka goes on behind what it could not read. We do not.
   FetchFromDelivered();
   return Unavailable(KafkaStatus(message.err, text));
+}
+
+/// Whether our position is not in the partition, as far as that can be known. librdkafka also says
+/// so late, of a position that is ours no more.
+bool KafkaClaimSource::Consumer::IsOutside(LogPartition partition) {
+  LogPosition begin = 0;
+  LogPosition end = 0;
+  const auto error = rd_kafka_query_watermark_offsets(
+      client_.get(), options_.topic.c_str(), partition, &begin, &end, MillisOf(kWatermarksTimeout));
+  const LogPosition position = partitions_.at(partition).delivered;
+  return error == RD_KAFKA_RESP_ERR_NO_ERROR && position != RD_KAFKA_OFFSET_BEGINNING &&
+         (position < begin || position > end);
 }
 
 /// librdkafka has ended the partition's fetcher by itself.
@@ -275,10 +288,10 @@ absl::StatusOr<PartitionList> KafkaClaimSource::Consumer::ReadCommitted(
   return list;
 }
 
-/// Everything is ours no longer, so also what the Poll that runs has in hand: it comes again.
+/// Everything is ours no longer, so also what the Poll that runs has in hand: it comes again. What
+/// is remembered is committed by librdkafka before it lets the partitions go.
 void KafkaClaimSource::Consumer::Revoked() {
   polled_.clear();
-  if (rd_kafka_assignment_lost(client_.get()) == 0) CommitSettled();
   partitions_.clear();
   assigned_ = 0;
   stalled_ = 0;
@@ -296,27 +309,6 @@ void KafkaClaimSource::Consumer::FetchFromDelivered() {
   if (!assigned.ok()) failure_.Update(Break(assigned));
 }
 
-void KafkaClaimSource::Consumer::CommitSettled() {
-  const PartitionList list = MakePartitionList();
-  for (const auto& [number, partition] : partitions_) {
-    if (partition.moved) Add(*list, number, partition.settled);
-  }
-  if (list->cnt == 0) return;
-  const Owned<rd_kafka_queue_t> queue(rd_kafka_queue_new(client_.get()));
-  absl::Status status = KafkaStatus(
-      rd_kafka_commit_queue(client_.get(), list.get(), queue.get(), nullptr, nullptr), "commit");
-  if (status.ok()) {
-    const Owned<rd_kafka_event_t> event(
-        rd_kafka_queue_poll(queue.get(), MillisOf(options_.commit_timeout)));
-    status = KafkaStatus(event ? rd_kafka_event_error(event.get()) : RD_KAFKA_RESP_ERR__TIMED_OUT,
-                         "commit");
-  }
-  if (!status.ok()) {
-    base::Log(base::Level::kWarn, "positions were not committed; some records come again",
-              {{"topic", options_.topic}, {"error", status}});
-  }
-}
-
 absl::Status KafkaClaimSource::Consumer::Commit(std::span<const LogRecord> records) {
   coupon::LogPositions ends;
   for (const LogRecord& record : records) {
@@ -328,7 +320,6 @@ absl::Status KafkaClaimSource::Consumer::Commit(std::span<const LogRecord> recor
     const auto found = partitions_.find(number);
     if (found == partitions_.end()) continue;
     found->second.settled = end;
-    found->second.moved = true;
     Add(*list, number, end);
   }
   if (list->cnt > 0) {

@@ -42,8 +42,8 @@ class KafkaClaimSource final : public coupon::ClaimSource {
     /// Between two Polls; beyond, the member loses its partitions until the next one. Longer than
     /// the caller tries to record one batch; a rebalance waits so long for a silent member.
     absl::Duration silence_max = absl::Minutes(30);
-    /// For the commit of what was remembered, when partitions are taken away or at the end.
-    absl::Duration commit_timeout = absl::Seconds(2);
+    /// For the last commit and the farewell to the group, at the end.
+    absl::Duration close_timeout = absl::Seconds(4);
     /// Between two tries to make a client after one failed for good: doubled from the first to the
     /// second.
     absl::Duration retry_wait_min = absl::Seconds(1);
@@ -52,18 +52,18 @@ class KafkaClaimSource final : public coupon::ClaimSource {
     int prefetch_kib_max = 16384;
   };
 
-  /// Does not connect: that happens at the first Poll. INVALID_ARGUMENT: options that librdkafka
-  /// does not take.
+  /// Connects and asks to join the group in the background; partitions come with a Poll.
+  /// INVALID_ARGUMENT: options that librdkafka does not take.
   static absl::StatusOr<std::unique_ptr<KafkaClaimSource>> Create(Options options);
 
   /// Commits what is remembered and leaves the group (a named member stays in it for
-  /// `session_timeout`). Blocks up to twice `commit_timeout`.
+  /// `session_timeout`). Blocks up to `close_timeout`.
   ~KafkaClaimSource() override;
 
-  /// As the port says; up to 8 MiB of records at once. Blocks longer than `timeout` when partitions
-  /// are taken away (`commit_timeout`) or given (up to 5 s, while the group's positions are read).
-  /// UNAVAILABLE is returned once for each loss of all brokers and each error of the topic, and
-  /// while a client that failed for good is not replaced yet.
+  /// As the port says; up to 8 MiB of records at once. When partitions are given to it, it blocks
+  /// up to 5 s longer than `timeout`, while the group's positions are read. UNAVAILABLE is returned
+  /// once for each loss of all brokers and each error of the topic, and while a client that failed
+  /// for good is not replaced yet.
   absl::StatusOr<std::vector<coupon::LogRecord>> Poll(int records_max,
                                                       absl::Duration timeout) override;
   /// As the port says. Never blocks. UNAVAILABLE when a record's partition belongs to another

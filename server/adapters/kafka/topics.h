@@ -24,14 +24,11 @@ struct TopicsOptions {
 };
 
 /// Looks whether the topics are there; never makes one. Blocks up to `timeout`. For the start, and
-/// for whoever wants to know what is wrong.
+/// for whoever wants to know what is wrong: the message says, to a person, what to do about each
+/// topic.
 ///
-/// * NOT_FOUND: a topic is missing; somebody may be about to make it. The message says, to a
-/// person,
-///   what to do about each.
-/// * FAILED_PRECONDITION: a topic is too small; the message says what to do about it, and about
-/// those
-///   that are missing.
+/// * NOT_FOUND: a topic is missing; somebody may be about to make it.
+/// * FAILED_PRECONDITION: a topic is too small.
 /// * UNAVAILABLE: no broker answers; ask again.
 /// * INVALID_ARGUMENT: options that librdkafka does not take.
 absl::Status CheckTopics(const TopicsOptions& options);
