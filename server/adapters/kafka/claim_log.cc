@@ -13,7 +13,7 @@ namespace ecom::adapters::kafka {
 
 using coupon::LogPositions;
 
-absl::StatusOr<std::unique_ptr<KafkaClaimLog>> KafkaClaimLog::Create(Options options) {
+absl::StatusOr<std::unique_ptr<KafkaClaimLog>> KafkaClaimLog::Create(const Options& options) {
   ASSIGN_OR_RETURN(auto producer,
                    Producer::Create({.brokers = options.brokers,
                                      .topic = options.topic,

@@ -36,7 +36,7 @@ class KafkaClaimLog final : public coupon::ClaimLog, public coupon::LogProgress 
 
   /// Connects in the background; Ready says when that is done. INVALID_ARGUMENT: options that
   /// librdkafka does not take.
-  static absl::StatusOr<std::unique_ptr<KafkaClaimLog>> Create(Options options);
+  static absl::StatusOr<std::unique_ptr<KafkaClaimLog>> Create(const Options& options);
 
   /// Gives up what is not acknowledged. Blocks up to two seconds; nobody may be within a call.
   ~KafkaClaimLog() override;

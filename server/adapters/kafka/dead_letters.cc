@@ -21,7 +21,6 @@ using coupon::AdmittedClaim;
 using coupon::Barrier;
 using coupon::DeadRecord;
 using coupon::LogPositions;
-using coupon::LogRecord;
 using coupon::Malformed;
 
 namespace {

@@ -31,7 +31,7 @@ class KafkaDeadLetters final : public coupon::DeadLetters {
     /// Bytes of a key and of a payload that are kept; brokers take records of 1 MiB. What is longer
     /// is cut, with its size in the header `cut-from-bytes`: the log goes on, and the record itself
     /// stays where it came from for as long as that topic keeps it.
-    size_t payload_bytes_max = 900 * 1024;
+    size_t payload_bytes_max = size_t{900} * 1024;
   };
 
   /// Connects in the background. INVALID_ARGUMENT: options that librdkafka does not take.
