@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <system_error>
 
 #include "absl/strings/escaping.h"
@@ -24,7 +25,12 @@ std::string FolderName(const std::string& data_dir) {
   gethostname(host.data(), host.size() - 1);
   std::error_code error;
   const std::filesystem::path folder = std::filesystem::canonical(data_dir, error);
-  const std::string text = absl::StrCat(host.data(), "\n", error ? data_dir : folder.string());
+  // Hosts that were made from one image may share a name.
+  std::ifstream machine("/etc/machine-id");
+  std::string machine_id;
+  std::getline(machine, machine_id);
+  const std::string text =
+      absl::StrCat(machine_id, "\n", host.data(), "\n", error ? data_dir : folder.string());
   std::array<uint8_t, SHA256_DIGEST_LENGTH> digest;
   SHA256(reinterpret_cast<const uint8_t*>(text.data()), text.size(), digest.data());
   constexpr size_t kDigestBytes = 6;

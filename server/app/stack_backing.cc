@@ -12,9 +12,8 @@
 namespace ecom::app {
 namespace {
 
-/// Three recorders, the issuer's four stages, the reconciler with its lock, and a few product
-/// reads.
-constexpr int kConnectionsMax = 16;
+/// The issuer's four stages, the reconciler with its lock, and a few product reads.
+constexpr int kConnectionsBesideRecorders = 13;
 
 std::string BrokersOf(const Config& config) {
   return absl::StrJoin(config.kafka.brokers, ",", [](std::string* out, const HostPort& broker) {
@@ -22,7 +21,7 @@ std::string BrokersOf(const Config& config) {
   });
 }
 
-adapters::mysql::ConnectionPool::Options PoolOptions(const MysqlUrl& url) {
+adapters::mysql::ConnectionPool::Options PoolOptions(const MysqlUrl& url, int recorders) {
   return {.endpoint = {.host = url.address.host,
                        .port = static_cast<uint16_t>(url.address.port),
                        .socket = "",
@@ -30,7 +29,7 @@ adapters::mysql::ConnectionPool::Options PoolOptions(const MysqlUrl& url) {
                        .password = url.password,
                        .database = url.database},
           .timeouts = {},
-          .connections_max = kConnectionsMax};
+          .connections_max = kConnectionsBesideRecorders + recorders};
 }
 
 adapters::redis::Address AddressOf(const RedisUrl& url) {
@@ -68,7 +67,7 @@ absl::StatusOr<std::unique_ptr<StackBacking>> StackBacking::Create(const Config&
 StackBacking::StackBacking(const Config& config, const base::Clock& clock)
     : config_(config),
       brokers_(BrokersOf(config)),
-      pool_(PoolOptions(config.mysql.url)),
+      pool_(PoolOptions(config.mysql.url, config.coupon.recorders)),
       coupon_store_(pool_, clock),
       product_store_(pool_),
       gate_({.address = AddressOf(config.redis.gate),

@@ -30,7 +30,7 @@ class StackBacking final : public Backing {
   coupon::CouponStore& coupon_store() override { return coupon_store_; }
   coupon::GateAuthority& authority() override { return coupon_store_; }
   product::ProductStore& product_store() override { return product_store_; }
-  coupon::CouponGate& gate() override { return gate_; }
+  adapters::redis::RedisCouponGate& gate() override { return gate_; }
   coupon::GateControl& control() override { return gate_; }
   coupon::ClaimLog& log() override { return *log_; }
   coupon::LogProgress& progress() override { return *log_; }

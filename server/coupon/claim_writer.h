@@ -54,7 +54,7 @@ class ClaimWriter {
   const Options options_;
   ClaimLog& log_;
   std::mutex mutex_;
-  /// One a holder, so no more than there are reservations, which the gate caps.
+  /// One a holder: what failed since an append last worked, of claims that the gate had admitted.
   absl::flat_hash_map<Holder, AdmittedClaim> kept_;
   base::Batcher<Entry> batcher_;
 };

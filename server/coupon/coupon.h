@@ -61,7 +61,7 @@ struct Coupon {
   absl::Time ends_at;
   /// The generation that the coupon's gate must be at.
   Generation gate_generation;
-  /// Where the gate of that generation was built: see GateState::home. A gate elsewhere may look
+  /// Where the gate of that generation was built: see ClosedGate::home. A gate elsewhere may look
   /// alike and yet have lost what it admitted last.
   std::string gate_home;
 

@@ -146,16 +146,38 @@ void Issuer::Enter(PendingPtr pending, std::shared_ptr<const Coupon> coupon) {
 }
 
 void Issuer::AskGate(std::vector<PendingPtr>& batch) {
-  const absl::Status log_ready = deps_.log.Ready();
-  const absl::Duration now = deps_.clock.Monotonic();
   std::stable_sort(batch.begin(), batch.end(), [](const PendingPtr& a, const PendingPtr& b) {
     return a->coupon->id < b->coupon->id;
   });
+  absl::Status gate_answers;
+  for (size_t begin = 0; begin < batch.size();) {
+    const CouponId id = batch[begin]->coupon->id;
+    size_t end = begin + 1;
+    while (end < batch.size() && batch[end]->coupon->id == id) ++end;
+    const std::span<PendingPtr> claims = std::span(batch).subspan(begin, end - begin);
+    begin = end;
+    // A gate that stands still would be waited for again for each coupon.
+    if (!gate_answers.ok()) {
+      for (PendingPtr& pending : claims) {
+        Answer(std::move(pending), absl::UnavailableError(gate_answers.message()));
+      }
+      continue;
+    }
+    std::vector<PendingPtr> group = DropWhatIsTooLate(claims);
+    if (group.empty()) continue;
+    // The newest definition of the group: it came in last.
+    const std::shared_ptr<const Coupon> coupon = group.back()->coupon;
+    const absl::Status asked = AskGateFor(*coupon, group);
+    if (!absl::IsFailedPrecondition(asked)) gate_answers = asked;
+  }
+}
+
+/// Answers those for whom nothing can be promised, and returns the others, whose time begins now.
+std::vector<Issuer::PendingPtr> Issuer::DropWhatIsTooLate(std::span<PendingPtr> claims) {
+  const absl::Status log_ready = deps_.log.Ready();
+  const absl::Duration now = deps_.clock.Monotonic();
   std::vector<PendingPtr> group;
-  for (size_t i = 0; i < batch.size(); ++i) {
-    PendingPtr& pending = batch[i];
-    const CouponId id = pending->coupon->id;
-    const bool last_of_group = i + 1 == batch.size() || batch[i + 1]->coupon->id != id;
+  for (PendingPtr& pending : claims) {
     if (!log_ready.ok()) {
       Answer(std::move(pending), log_ready);
     } else if (now >= pending->request.deadline) {
@@ -164,16 +186,12 @@ void Issuer::AskGate(std::vector<PendingPtr>& batch) {
       pending->gate_asked_at = now;
       group.push_back(std::move(pending));
     }
-    if (last_of_group && !group.empty()) {
-      // The newest definition of the group: it came in last.
-      const std::shared_ptr<const Coupon> coupon = group.back()->coupon;
-      AskGateFor(*coupon, group);
-      group.clear();
-    }
   }
+  return group;
 }
 
-void Issuer::AskGateFor(const Coupon& coupon, std::vector<PendingPtr>& group) {
+/// Returns what the gate returned; everybody is answered, or on the way.
+absl::Status Issuer::AskGateFor(const Coupon& coupon, std::vector<PendingPtr>& group) {
   std::vector<Claim> claims;
   claims.reserve(group.size());
   for (const PendingPtr& pending : group) {
@@ -192,7 +210,7 @@ void Issuer::AskGateFor(const Coupon& coupon, std::vector<PendingPtr>& group) {
         Answer(std::move(pending), admissions.status());
       }
     }
-    return;
+    return admissions.status();
   }
   base::Failpoint("issuer.after-gate");
   std::vector<ClaimWriter::Entry> entries;
@@ -200,6 +218,7 @@ void Issuer::AskGateFor(const Coupon& coupon, std::vector<PendingPtr>& group) {
     Decide(std::move(group[i]), (*admissions)[i], coupon, entries);
   }
   if (!entries.empty()) deps_.writer.Add(entries);
+  return absl::OkStatus();
 }
 
 /// Answers what is settled; leaves in `entries` what must wait for the log.

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -119,7 +120,8 @@ class Issuer {
   void Enter(PendingPtr pending, std::shared_ptr<const Coupon> coupon);
   void LoadDefinitions(std::vector<Load>& loads);
   void AskGate(std::vector<PendingPtr>& batch);
-  void AskGateFor(const Coupon& coupon, std::vector<PendingPtr>& group);
+  std::vector<PendingPtr> DropWhatIsTooLate(std::span<PendingPtr> claims);
+  absl::Status AskGateFor(const Coupon& coupon, std::vector<PendingPtr>& group);
   void Decide(PendingPtr pending, const Admission& admission, const Coupon& coupon,
               std::vector<ClaimWriter::Entry>& entries);
   void ArmThenAskAgain(std::vector<PendingPtr>& batch);

@@ -58,13 +58,15 @@ void Reconciler::Run() {
 
 absl::Status Reconciler::Reconcile() {
   std::lock_guard rebuild_lock(rebuild_mutex_);
-  absl::Status status = ReconcileLocked();
-  all_open_ = status.ok() && gates_closed_ == 0;
-  return status;
+  return ReconcileLocked();
 }
 
 absl::Status Reconciler::ReconcileLocked() {
-  ASSIGN_OR_RETURN(const std::vector<Coupon> armable, deps_.store.FindArmable(deps_.clock.Now()));
+  const auto armable = deps_.store.FindArmable(deps_.clock.Now());
+  if (!armable.ok()) {
+    all_open_ = false;
+    return armable.status();
+  }
   absl::flat_hash_set<CouponId> requested;
   {
     std::lock_guard lock(mutex_);
@@ -74,7 +76,7 @@ absl::Status Reconciler::ReconcileLocked() {
   std::vector<Coupon> with_reservations;
   int64_t open = 0, reservations = 0, drifting = 0;
   absl::Status status;
-  for (const Coupon& coupon : armable) {
+  for (const Coupon& coupon : *armable) {
     deps_.directory.Put(coupon);
     const auto state = deps_.control.Inspect(coupon);
     if (!state.ok()) {
@@ -96,7 +98,7 @@ absl::Status Reconciler::ReconcileLocked() {
     }
   }
   gates_open_ = open;
-  gates_closed_ = static_cast<int64_t>(armable.size()) - open;
+  gates_closed_ = static_cast<int64_t>(armable->size()) - open;
   reservations_ = reservations;
   drifting_ = drifting;
   if (!wishes.empty()) {
@@ -107,11 +109,19 @@ absl::Status Reconciler::ReconcileLocked() {
     }
     status.Update(rebuilt);
   }
+  all_open_ = status.ok();
+  if (!status.ok()) AskAgain(requested);
   if (options_.repairs) {
     for (const Coupon& coupon : with_reservations) status.Update(SettleOrRepublish(coupon));
   }
-  status.Update(DisarmAllBut(armable));
+  status.Update(DisarmAllBut(*armable));
   return status;
+}
+
+/// Whoever wants a rebuild has not got it yet, perhaps; Run waits before it looks again.
+void Reconciler::AskAgain(const absl::flat_hash_set<CouponId>& requested) {
+  std::lock_guard lock(mutex_);
+  rebuild_requests_.insert(requested.begin(), requested.end());
 }
 
 /// By itself and against what the store allows at once. The store was read first, and a row is
@@ -133,18 +143,15 @@ bool Reconciler::Contradicts(const Coupon& coupon, const GateState& state) {
   const int64_t difference = state.stock - coupon.available_quantity;
   bool contradicts = state.stock + state.participants != state.total || state.total < allowed_min ||
                      state.total > allowed_max;
-  if (!contradicts && state.reservations == 0 && difference != 0) {
-    if (difference != memory.difference) memory.rebuilt = false;
+  if (!contradicts && state.reservations == 0) {
     const bool moved = difference != memory.difference || state.participants != memory.participants;
     memory.passes = moved ? 1 : memory.passes + 1;
-    contradicts = memory.passes >= kSuspiciousPasses && !memory.rebuilt;
-    memory.rebuilt |= contradicts;
-  } else {
-    memory.passes = 0;
-    if (difference == 0) memory.rebuilt = false;
+    memory.difference = difference;
+    memory.participants = state.participants;
+    if (difference == 0) memory.uncured = 0;
+    contradicts = difference != memory.uncured && memory.passes >= kSuspiciousPasses;
+    if (contradicts) memory.uncured = difference;
   }
-  memory.difference = difference;
-  memory.participants = state.participants;
   if (contradicts) {
     base::Log(base::Level::kWarn, "the gate contradicts the rows; it is rebuilt",
               {{"coupon_id", coupon.id.value},

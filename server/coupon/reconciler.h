@@ -108,11 +108,13 @@ class Reconciler {
     Generation generation;
     /// Participants without a reservation: rows, since then at the latest.
     int64_t told = 0;
-    /// The last difference between gate and rows, and in how many passes nothing moved.
+    /// The last difference between gate and rows while nothing was on its way, and in how many such
+    /// passes nothing moved.
     int64_t difference = 0;
     int64_t participants = 0;
     int passes = 0;
-    bool rebuilt = false;
+    /// A difference that had the gate rebuilt: if it stays, it lies in the store.
+    int64_t uncured = 0;
   };
 
   /// Reservations made before `before` are lost, unless they are settled once the log is committed
@@ -130,6 +132,7 @@ class Reconciler {
   };
 
   absl::Status ReconcileLocked();
+  void AskAgain(const absl::flat_hash_set<CouponId>& requested);
   absl::StatusOr<bool> IsOpen(CouponId id);
   absl::Status RebuildLocked(const std::vector<Wish>& wishes);
   absl::StatusOr<std::vector<Coupon>> CloseAll(const std::vector<Wish>& wishes);

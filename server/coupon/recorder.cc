@@ -14,12 +14,20 @@
 #include "base/status_macros.h"
 
 namespace ecom::coupon {
+namespace {
+
+/// Claims in one call of the gate: bounds how long that holds up those who ask it.
+constexpr size_t kToldAtOnce = 5000;
+
+}  // namespace
 
 struct Recorder::Aftermath {
   std::vector<DeadRecord> dead;
   std::vector<IssuedCoupon> issued;
   /// Claims whose reservations are over.
   std::vector<Claim> settled;
+  /// Coupons whose gates admitted beyond the stock.
+  absl::flat_hash_set<CouponId> over_admitted;
 
   void Announce(const AdmittedClaim& claim, absl::Time issued_at) {
     issued.push_back({.holder = claim.holder, .request = claim.request, .issued_at = issued_at});
@@ -83,6 +91,7 @@ absl::StatusOr<bool> Recorder::RecordOneBatch() {
   ASSIGN_OR_RETURN(const std::vector<Fate> fates, RecordRows(batch));
   base::Failpoint("recorder.after-rows");
   const Aftermath aftermath = Sort(batch, fates);
+  for (const CouponId id : aftermath.over_admitted) deps_.on_over_admitted(id);
   // The rows are durable, so from here on a failure costs a redelivery and no more.
   if (!aftermath.dead.empty()) RETURN_IF_ERROR(deps_.dead_letters.Add(aftermath.dead));
   if (!aftermath.issued.empty()) RETURN_IF_ERROR(deps_.feed.Publish(aftermath.issued));
@@ -109,15 +118,33 @@ absl::StatusOr<std::vector<Recorder::Fate>> Recorder::RecordRows(std::span<const
     return std::vector<Fate>(recorded->begin(), recorded->end());
   }
   // A store that is away says nothing about the records.
+  if (absl::IsUnavailable(recorded.status())) refusals_ = 0;
   if (absl::IsUnavailable(recorded.status()) || ++refusals_ < options_.refusals_max) {
     return recorded.status();
   }
+  refusals_ = 0;
   std::vector<Fate> fates;
   for (const LogRecord& record : batch) {
     ASSIGN_OR_RETURN(fates.emplace_back(), RecordAlone(record));
   }
-  refusals_ = 0;
+  RETURN_IF_ERROR(BlameTheRecords(fates));
   return fates;
+}
+
+/// Whether refusals are the records' fault. A value that breaks a rule of the schema is. Anything
+/// else, such as a password that was changed or a table that is gone, is only where the store made
+/// a row of another record meanwhile: else the whole log would become dead letters.
+absl::Status Recorder::BlameTheRecords(std::span<const Fate> fates) {
+  absl::Status doubtful;
+  for (const Fate& fate : fates) {
+    if (const auto* result = std::get_if<RecordResult>(&fate)) {
+      if (result->outcome == RecordOutcome::kIssued) return absl::OkStatus();
+      continue;
+    }
+    const absl::Status& refusal = std::get<absl::Status>(fate);
+    if (!absl::IsInvalidArgument(refusal)) doubtful = refusal;
+  }
+  return doubtful;
 }
 
 absl::StatusOr<Recorder::Fate> Recorder::RecordAlone(const LogRecord& record) {
@@ -133,7 +160,6 @@ absl::StatusOr<Recorder::Fate> Recorder::RecordAlone(const LogRecord& record) {
 
 Recorder::Aftermath Recorder::Sort(std::span<const LogRecord> batch, std::span<const Fate> fates) {
   Aftermath aftermath;
-  absl::flat_hash_set<CouponId> over_admitted;
   const absl::Time now = deps_.clock.Now();
   std::lock_guard lock(stats_mutex_);
   for (size_t i = 0; i < batch.size(); ++i) {
@@ -176,13 +202,12 @@ Recorder::Aftermath Recorder::Sort(std::span<const LogRecord> batch, std::span<c
                   {{"coupon_id", claim->holder.coupon.value},
                    {"user_id", claim->holder.user.value},
                    {"request_id", claim->request.ToString()}});
-        over_admitted.insert(claim->holder.coupon);
+        aftermath.over_admitted.insert(claim->holder.coupon);
         break;
     }
     aftermath.Settle(*claim);
   }
   stats_.published += static_cast<int64_t>(aftermath.issued.size());
-  for (const CouponId id : over_admitted) deps_.on_over_admitted(id);
   return aftermath;
 }
 
@@ -210,9 +235,14 @@ absl::Status Recorder::RememberAnnounced() {
 /// A gate that cannot be told holds nothing up: it is told with the next batch, or the reconciler
 /// finds the rows.
 void Recorder::TellGate() {
-  if (untold_.empty()) return;
-  const absl::Status told = deps_.gate.Recorded(untold_);
-  if (told.ok()) untold_.clear();
+  absl::Status told;
+  size_t count = 0;
+  while (told.ok() && count < untold_.size()) {
+    const size_t next = std::min(kToldAtOnce, untold_.size() - count);
+    told = deps_.gate.Recorded(std::span(untold_).subspan(count, next));
+    if (told.ok()) count += next;
+  }
+  untold_.erase(untold_.begin(), untold_.begin() + static_cast<std::ptrdiff_t>(count));
   if (gate_hears_ && !told.ok()) {
     base::Log(base::Level::kWarn, "the gate cannot be told what is recorded; it is told later",
               {{"error", told}});

@@ -103,6 +103,7 @@ class Recorder {
   void Run();
   absl::StatusOr<bool> RecordOneBatch();
   absl::StatusOr<std::vector<Fate>> RecordRows(std::span<const LogRecord> batch);
+  static absl::Status BlameTheRecords(std::span<const Fate> fates);
   absl::StatusOr<Fate> RecordAlone(const LogRecord& record);
   Aftermath Sort(std::span<const LogRecord> batch, std::span<const Fate> fates);
   void NoteRow(const AdmittedClaim& claim, absl::Time now);

@@ -89,7 +89,8 @@ class GateAuthority {
   /// has it. UNAVAILABLE: ask again.
   virtual absl::StatusOr<std::unique_ptr<GateLock>> LockGates(absl::Duration wait) = 0;
 
-  /// Makes the next generation of this coupon's gate the valid one, with no home yet, and returns
+  /// Makes the next generation of this coupon's gate the valid one, above every barrier that was
+  /// passed under this id, with no home yet, and returns
   /// the coupon with it. NOT_FOUND: there is no such coupon. UNAVAILABLE: unknown; ask again.
   virtual absl::StatusOr<Coupon> AdvanceGeneration(CouponId coupon) = 0;
 

@@ -226,6 +226,15 @@ TEST_P(CouponStore, AdvancesTheGenerationByOne) {
   EXPECT_TRUE(absl::IsNotFound(backend_->authority().AdvanceGeneration({99}).status()));
 }
 
+TEST_P(CouponStore, AdvancesBeyondTheBarriersOfAnEarlierCouponWithTheSameId) {
+  Record({BarrierOf(7)});
+  coupon_.incarnation = "a later one";
+  coupon_.gate_generation = {0};
+  backend_->PutCoupon(coupon_);
+  EXPECT_EQ(backend_->authority().AdvanceGeneration(coupon_.id)->gate_generation,
+            coupon::Generation{8});
+}
+
 TEST_P(CouponStore, KeepsTheHomeOfAGateUntilTheNextGeneration) {
   coupon::GateAuthority& authority = backend_->authority();
   const auto home = [&] {

@@ -167,6 +167,15 @@ class FaultyStore final : public coupon::CouponStore {
     record_failures_ = count;
     after_commit_ = after_commit;
   }
+  /// Every later call of Record is refused so; OK: no more.
+  void RefuseRecords(absl::Status refusal) {
+    std::lock_guard lock(mutex_);
+    refusal_ = std::move(refusal);
+  }
+  int records_refused() {
+    std::lock_guard lock(mutex_);
+    return records_refused_;
+  }
   /// While true, every reading call fails.
   void FailReads(bool fail) {
     std::lock_guard lock(mutex_);
@@ -209,6 +218,10 @@ class FaultyStore final : public coupon::CouponStore {
     bool after_commit = false;
     {
       std::lock_guard lock(mutex_);
+      if (!refusal_.ok()) {
+        ++records_refused_;
+        return refusal_;
+      }
       fail = record_failures_ > 0;
       if (fail) --record_failures_;
       after_commit = after_commit_;
@@ -240,6 +253,8 @@ class FaultyStore final : public coupon::CouponStore {
   coupon::CouponStore& store_;
   std::mutex mutex_;
   int record_failures_ = 0;
+  absl::Status refusal_;
+  int records_refused_ = 0;
   bool after_commit_ = false;
   std::condition_variable changed_;
   bool fail_reads_ = false;

@@ -118,6 +118,17 @@ TEST_F(Recorder, KeepsAClaimOnNoCouponAsADeadLetter) {
   EXPECT_EQ(pipeline_.recorder->stats().dead, 1);
 }
 
+TEST_F(Recorder, BuriesNothingWhenTheStoreRefusesEverything) {
+  pipeline_.store.RefuseRecords(absl::PermissionDeniedError("the password was changed"));
+  for (int64_t user = 1; user <= 3; ++user) ASSERT_TRUE(pipeline_.Issue(1, user).ok());
+  const int refused = pipeline_.store.records_refused();
+  ASSERT_TRUE(Eventually([&] { return pipeline_.store.records_refused() > refused + 50; }));
+  EXPECT_EQ(pipeline_.backend.CountDeadLetters(), 0);
+  pipeline_.store.RefuseRecords(absl::OkStatus());
+  ASSERT_TRUE(NoReservationsLeft());
+  EXPECT_EQ(pipeline_.backend.CountIssues({1}), 3);
+}
+
 TEST(RecorderOfARefusedClaim, KeepsItAloneAsADeadLetterAndRecordsTheOthers) {
   CouponPipeline pipeline;
   pipeline.store.refused = {2};

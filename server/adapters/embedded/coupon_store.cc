@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "adapters/embedded/coupon_row.h"
 #include "base/status_macros.h"
 #include "coupon/record_rules.h"
 
@@ -22,29 +23,6 @@ using coupon::LogPartition;
 using coupon::LogRecord;
 using coupon::RecordResult;
 using coupon::RecordRules;
-
-#define ECOM_SELECT_COUPON                                                           \
-  "SELECT id, name, incarnation, total_quantity, available_quantity, starts_at_us, " \
-  "ends_at_us, gate_generation, gate_home FROM coupons "
-
-Coupon ReadCoupon(const Statement& row) {
-  return {.id = {row.Int(0)},
-          .name = std::string(row.Text(1)),
-          .incarnation = std::string(row.Text(2)),
-          .total_quantity = row.Int(3),
-          .available_quantity = row.Int(4),
-          .starts_at = row.Time(5),
-          .ends_at = row.Time(6),
-          .gate_generation = {row.Int(7)},
-          .gate_home = std::string(row.Text(8))};
-}
-
-absl::StatusOr<std::optional<Coupon>> FindCoupon(Connection& connection, CouponId id) {
-  ASSIGN_OR_RETURN(Statement select, connection.Prepare(ECOM_SELECT_COUPON "WHERE id = ?"));
-  ASSIGN_OR_RETURN(const bool found, select.Bind(id.value).Step());
-  if (!found) return std::nullopt;
-  return ReadCoupon(select);
-}
 
 /// Finds the row, else the latest rejection.
 absl::StatusOr<std::optional<Issue>> FindIssue(Connection& connection,
@@ -221,9 +199,12 @@ absl::StatusOr<std::vector<Coupon>> EmbeddedCouponStore::FindArmable(absl::Time 
 absl::StatusOr<Coupon> EmbeddedCouponStore::AdvanceGeneration(CouponId id) {
   std::optional<Coupon> coupon;
   RETURN_IF_ERROR(database_.Write([&](Connection& connection) -> absl::Status {
+    // Barriers may be those of an earlier coupon with this id, which a person has replaced.
     ASSIGN_OR_RETURN(Statement update,
-                     connection.Prepare("UPDATE coupons SET gate_generation = gate_generation + 1, "
-                                        "gate_home = '' WHERE id = ?"));
+                     connection.Prepare("UPDATE coupons SET gate_generation = 1 + MAX("
+                                        "gate_generation, (SELECT COALESCE(MAX(gate_generation), "
+                                        "0) FROM gate_barriers WHERE coupon_id = ?1)), "
+                                        "gate_home = '' WHERE id = ?1"));
     RETURN_IF_ERROR(update.Bind(id.value).Run());
     ASSIGN_OR_RETURN(coupon, FindCoupon(connection, id));
     return absl::OkStatus();

@@ -58,6 +58,14 @@ absl::Status CheckHeaders(HeaderLookup header) {
   return absl::OkStatus();
 }
 
+std::optional<absl::Time> TimeOf(const google::protobuf::Timestamp& time) {
+  if (time.seconds() < kSecondsMin || time.seconds() > kSecondsMax || time.nanos() < 0 ||
+      time.nanos() > kNanosMax) {
+    return std::nullopt;
+  }
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
 absl::StatusOr<AdmittedClaim> ClaimOf(const pb::CouponClaimed& claimed, HeaderLookup header) {
   std::array<uint8_t, 16> request{};
   if (claimed.request_id().size() != request.size()) {
@@ -69,18 +77,15 @@ absl::StatusOr<AdmittedClaim> ClaimOf(const pb::CouponClaimed& claimed, HeaderLo
   if (claimed.gate_generation() < 0) {
     return absl::InvalidArgumentError("with a negative generation");
   }
-  const auto& time = claimed.claimed_at();
-  if (!claimed.has_claimed_at() || time.seconds() < kSecondsMin || time.seconds() > kSecondsMax ||
-      time.nanos() < 0 || time.nanos() > kNanosMax) {
-    return absl::InvalidArgumentError("without a time");
-  }
+  const auto time = TimeOf(claimed.claimed_at());
+  if (!claimed.has_claimed_at() || !time) return absl::InvalidArgumentError("without a time");
   const std::string_view trace = header(kTraceParentHeader).value_or("");
   return AdmittedClaim{
       .holder = {.coupon = {claimed.coupon_id()}, .user = {claimed.user_id()}},
       .request = RequestId(request),
       .incarnation = claimed.coupon_incarnation(),
       .generation = {claimed.gate_generation()},
-      .claimed_at = absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos()),
+      .claimed_at = *time,
       .trace_parent = std::string(trace.size() <= kTraceParentCharsMax ? trace : "")};
 }
 
@@ -159,6 +164,17 @@ RecordContent Decode(std::string_view key, std::string_view payload, HeaderLooku
   return coupon::Malformed{.reason = absl::StrCat("a record ", content.status().message()),
                            .key = std::string(key),
                            .payload = std::string(payload)};
+}
+
+std::optional<coupon::IssuedCoupon> DecodeIssued(std::string_view payload) {
+  pb::CouponIssued event;
+  if (!event.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) return std::nullopt;
+  const std::optional<RequestId> request = RequestId::Parse(event.request_id());
+  const std::optional<absl::Time> issued_at = TimeOf(event.issued_at());
+  if (!request || !issued_at || event.coupon_id() <= 0 || event.user_id() <= 0) return std::nullopt;
+  return coupon::IssuedCoupon{.holder = {.coupon = {event.coupon_id()}, .user = {event.user_id()}},
+                              .request = *request,
+                              .issued_at = *issued_at};
 }
 
 }  // namespace ecom::adapters::kafka

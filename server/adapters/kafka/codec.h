@@ -61,4 +61,7 @@ using HeaderLookup = absl::FunctionRef<std::optional<std::string_view>(const cha
 /// back as Malformed, with the reason, and with key and payload as they were.
 RecordContent Decode(std::string_view key, std::string_view payload, HeaderLookup header);
 
+/// Reads the payload of an event of the feed; nullopt: it is none.
+std::optional<coupon::IssuedCoupon> DecodeIssued(std::string_view payload);
+
 }  // namespace ecom::adapters::kafka

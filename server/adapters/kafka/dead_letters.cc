@@ -1,8 +1,8 @@
 #include "adapters/kafka/dead_letters.h"
 
 #include <algorithm>
+#include <optional>
 #include <string_view>
-#include <tuple>
 #include <utility>
 #include <variant>
 
@@ -13,6 +13,7 @@
 #include "adapters/kafka/error.h"
 #include "adapters/kafka/positions.h"
 #include "adapters/kafka/producer.h"
+#include "adapters/kafka/topic_scan.h"
 #include "base/status_macros.h"
 
 namespace ecom::adapters::kafka {
@@ -32,7 +33,7 @@ constexpr char kOriginOffsetHeader[] = "origin-offset";
 constexpr char kCutHeader[] = "cut-from-bytes";
 /// What is told of bytes that may be anything.
 constexpr char kBytesContentType[] = "application/octet-stream";
-/// DeadLetterBox's reads need the name of a group; they never join or commit.
+/// Asking for positions needs the name of a group; the box never joins or commits.
 constexpr char kBoxGroup[] = "ecom-dead-letter-box";
 
 WireRecord Encode(const Malformed& malformed) {
@@ -60,13 +61,11 @@ Integer NumberOf(const rd_kafka_message_t& message, const char* header) {
 }
 
 DeadLetter LetterOf(const rd_kafka_message_t& message) {
-  rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-  const int64_t millis = rd_kafka_message_timestamp(&message, &type);
   const std::string_view key = KeyOf(message);
   const std::string_view payload = PayloadOf(message);
   return {.partition = message.partition,
           .position = message.offset,
-          .kept_at = absl::FromUnixMillis(millis),
+          .kept_at = TimeOf(message),
           .reason = TextOf(message, kReasonHeader),
           .origin_topic = TextOf(message, kOriginTopicHeader),
           .key = std::string(key),
@@ -78,64 +77,6 @@ DeadLetter LetterOf(const rd_kafka_message_t& message) {
                        return FindHeader(message, name);
                      })}};
 }
-
-/// Reads one topic's partitions from given positions to given ends.
-class RangeReader {
- public:
-  static absl::StatusOr<std::unique_ptr<RangeReader>> Create(const std::string& brokers) {
-    const Settings settings = {{"group.id", kBoxGroup},
-                               {"enable.auto.commit", "false"},
-                               {"enable.auto.offset.store", "false"},
-                               {"auto.offset.reset", "error"},
-                               {"isolation.level", "read_uncommitted"},
-                               {"enable.partition.eof", "true"},
-                               {"check.crcs", "true"},
-                               {"queued.max.messages.kbytes", "16384"}};
-    ASSIGN_OR_RETURN(Conf conf, MakeConf(brokers, settings, nullptr));
-    ASSIGN_OR_RETURN(Client client, MakeClient(RD_KAFKA_CONSUMER, std::move(conf)));
-    rd_kafka_poll_set_consumer(client.get());
-    return std::unique_ptr<RangeReader>(new RangeReader(std::move(client)));
-  }
-
-  absl::StatusOr<std::vector<DeadLetter>> Read(const std::string& topic, const LogPositions& starts,
-                                               const LogPositions& ends, int letters_max,
-                                               absl::Time deadline) {
-    LogPositions open;  // where there is something left to read
-    const PartitionList list = MakePartitionList();
-    for (const auto& [partition, start] : starts) {
-      if (start >= ends.at(partition)) continue;
-      open[partition] = ends.at(partition);
-      rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition)->offset = start;
-    }
-    RETURN_IF_ERROR(KafkaStatus(rd_kafka_assign(client_.get(), list.get()), "read letters"));
-    std::vector<DeadLetter> letters;
-    while (!open.empty() && static_cast<int>(letters.size()) < letters_max) {
-      const absl::Duration left = deadline - MonotonicNow();
-      const Message message(rd_kafka_consumer_poll(client_.get(), MillisOf(left)));
-      if (!message) return absl::UnavailableError("Kafka: the letters were not read in time");
-      const auto end = open.find(message->partition);
-      if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        open.erase(message->partition);
-        continue;
-      }
-      if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return KafkaStatus(message->err, rd_kafka_message_errstr(message.get()));
-      }
-      if (end == open.end()) continue;  // came after the call began
-      letters.push_back(LetterOf(*message));
-      if (message->offset + 1 >= end->second) open.erase(end);
-    }
-    std::sort(letters.begin(), letters.end(), [](const DeadLetter& left, const DeadLetter& right) {
-      return std::tie(left.partition, left.position) < std::tie(right.partition, right.position);
-    });
-    return letters;
-  }
-
- private:
-  explicit RangeReader(Client client) : client_(std::move(client)) {}
-
-  const Client client_;
-};
 
 /// FAILED_PRECONDITION is for a person; the rest may be over when asked again.
 absl::Status ForOperator(const absl::Status& status) {
@@ -186,44 +127,56 @@ DeadLetterBox::DeadLetterBox(Options options, std::unique_ptr<PositionReader> po
 
 DeadLetterBox::~DeadLetterBox() = default;
 
+absl::StatusOr<LetterRange> DeadLetterBox::Range() {
+  absl::StatusOr<LogPositions> begins = positions_->Begins();
+  if (!begins.ok()) return ForOperator(begins.status());
+  absl::StatusOr<LogPositions> ends = positions_->Ends();
+  if (!ends.ok()) return ForOperator(ends.status());
+  absl::erase_if(*begins, [&](const auto& begin) { return !ends->contains(begin.first); });
+  return LetterRange{.begins = *std::move(begins), .ends = *std::move(ends)};
+}
+
+absl::Status DeadLetterBox::Visit(const LogPositions& from,
+                                  absl::FunctionRef<bool(DeadLetter&&)> visit) {
+  const absl::Time deadline = MonotonicNow() + options_.timeout;
+  ASSIGN_OR_RETURN(LetterRange range, Range());
+  for (const auto& [partition, position] : from) {
+    const auto begin = range.begins.find(partition);
+    if (begin != range.begins.end()) begin->second = std::max(begin->second, position);
+  }
+  return ForOperator(
+      ScanTopic(options_.brokers, options_.topic, range.begins, range.ends, deadline,
+                [&](const rd_kafka_message_t& message) { return visit(LetterOf(message)); }));
+}
+
 absl::StatusOr<std::vector<DeadLetter>> DeadLetterBox::List(int letters_max,
                                                             const LogPositions& from) {
-  const absl::Time deadline = MonotonicNow() + options_.timeout;
-  absl::StatusOr<LogPositions> starts = positions_->Begins();
-  if (!starts.ok()) return ForOperator(starts.status());
-  const absl::StatusOr<LogPositions> ends = positions_->Ends();
-  if (!ends.ok()) return ForOperator(ends.status());
-  absl::erase_if(*starts, [&](const auto& start) { return !ends->contains(start.first); });
-  for (const auto& [partition, position] : from) {
-    const auto start = starts->find(partition);
-    if (start != starts->end()) start->second = std::max(start->second, position);
-  }
-  ASSIGN_OR_RETURN(const auto reader, RangeReader::Create(options_.brokers));
-  auto letters = reader->Read(options_.topic, *starts, *ends, letters_max, deadline);
-  if (!letters.ok()) return ForOperator(letters.status());
+  std::vector<DeadLetter> letters;
+  if (letters_max <= 0) return letters;
+  RETURN_IF_ERROR(Visit(from, [&](DeadLetter&& letter) {
+    letters.push_back(std::move(letter));
+    return static_cast<int>(letters.size()) < letters_max;
+  }));
   return letters;
 }
 
 absl::StatusOr<DeadLetter> DeadLetterBox::Find(coupon::LogPartition partition,
                                                coupon::LogPosition position) {
   const absl::Time deadline = MonotonicNow() + options_.timeout;
-  const absl::StatusOr<LogPositions> begins = positions_->Begins();
-  if (!begins.ok()) return ForOperator(begins.status());
-  const absl::StatusOr<LogPositions> ends = positions_->Ends();
-  if (!ends.ok()) return ForOperator(ends.status());
-  const absl::Status missing =
-      absl::NotFoundError(absl::StrCat("no dead letter ", partition, ":", position));
-  const auto begin = begins->find(partition);
-  const auto end = ends->find(partition);
-  if (begin == begins->end() || end == ends->end() || position < begin->second ||
-      position >= end->second) {
-    return missing;
+  ASSIGN_OR_RETURN(const LetterRange range, Range());
+  std::optional<DeadLetter> found;
+  const auto begin = range.begins.find(partition);
+  if (begin != range.begins.end() && position >= begin->second) {
+    const absl::Status scanned =
+        ScanTopic(options_.brokers, options_.topic, {{partition, position}}, range.ends, deadline,
+                  [&](const rd_kafka_message_t& message) {
+                    if (message.offset == position) found = LetterOf(message);
+                    return false;
+                  });
+    if (!scanned.ok()) return ForOperator(scanned);
   }
-  ASSIGN_OR_RETURN(const auto reader, RangeReader::Create(options_.brokers));
-  auto letters = reader->Read(options_.topic, {{partition, position}}, *ends, 1, deadline);
-  if (!letters.ok()) return ForOperator(letters.status());
-  if (letters->empty() || letters->front().position != position) return missing;
-  return std::move(letters->front());
+  if (!found) return absl::NotFoundError(absl::StrCat("no dead letter ", partition, ":", position));
+  return *std::move(found);
 }
 
 absl::Status DeadLetterBox::Replay(const DeadLetter& letter) {
@@ -241,10 +194,12 @@ absl::Status DeadLetterBox::Replay(const DeadLetter& letter) {
   if (std::holds_alternative<Barrier>(letter.record.record)) {
     record.partition = letter.record.partition;
   }
-  ASSIGN_OR_RETURN(const auto producer, Producer::Create({.brokers = options_.brokers,
-                                                          .topic = options_.origin_topic,
-                                                          .ack_timeout = options_.timeout}));
-  return ForOperator(producer->Send({&record, 1}));
+  if (replays_ == nullptr) {
+    ASSIGN_OR_RETURN(replays_, Producer::Create({.brokers = options_.brokers,
+                                                 .topic = options_.origin_topic,
+                                                 .ack_timeout = options_.timeout}));
+  }
+  return ForOperator(replays_->Send({&record, 1}));
 }
 
 }  // namespace ecom::adapters::kafka

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -67,8 +68,14 @@ struct DeadLetter {
   coupon::LogRecord record;
 };
 
+/// Which letters the topic has.
+struct LetterRange {
+  coupon::LogPositions begins;
+  coupon::LogPositions ends;
+};
+
 /// The operator's side of the dead letters. What has been dealt with is not known here. Each call
-/// makes connections of its own; one caller at a time.
+/// that reads letters makes a connection of its own; one caller at a time.
 class DeadLetterBox {
  public:
   struct Options {
@@ -84,6 +91,13 @@ class DeadLetterBox {
   /// Does not connect. INVALID_ARGUMENT: options that librdkafka does not take.
   static absl::StatusOr<std::unique_ptr<DeadLetterBox>> Create(Options options);
   ~DeadLetterBox();
+
+  /// Where the letters begin and end, by partition. Errors as List's.
+  absl::StatusOr<LetterRange> Range();
+
+  /// Calls `visit` for each letter that List would return, until it returns false; holds one at a
+  /// time in memory. Blocks up to `timeout`. Errors as List's, after what was read in time.
+  absl::Status Visit(const coupon::LogPositions& from, absl::FunctionRef<bool(DeadLetter&&)> visit);
 
   /// Reads up to `letters_max` letters, from the positions `from` (where none is named: from the
   /// first) to the end that the topic has now; by partition, then position. Blocks up to `timeout`.
@@ -110,6 +124,7 @@ class DeadLetterBox {
 
   const Options options_;
   const std::unique_ptr<PositionReader> positions_;
+  std::unique_ptr<Producer> replays_;  // made by the first Replay
 };
 
 }  // namespace ecom::adapters::kafka

@@ -7,6 +7,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "adapters/mysql/coupon_row.h"
 #include "adapters/mysql/placeholders.h"
 #include "base/status_macros.h"
 #include "coupon/record_rules.h"
@@ -28,22 +29,6 @@ using coupon::RecordRules;
 
 // Locks are the server's, not the database's: their names tell databases apart.
 #define ECOM_GATES_LOCK_NAME "CONCAT('ecom.gates.', SHA1(DATABASE()))"
-
-#define ECOM_SELECT_COUPON                                                        \
-  "SELECT id, name, incarnation, total_quantity, available_quantity, starts_at, " \
-  "ends_at, gate_generation, gate_home FROM coupons "
-
-Coupon ReadCoupon(const Statement& row) {
-  return {.id = {row.Int(0)},
-          .name = std::string(row.Text(1)),
-          .incarnation = std::string(row.Text(2)),
-          .total_quantity = row.Int(3),
-          .available_quantity = row.Int(4),
-          .starts_at = row.Time(5),
-          .ends_at = row.Time(6),
-          .gate_generation = {row.Int(7)},
-          .gate_home = std::string(row.Text(8))};
-}
 
 /// Runs `select`, which ends before "IN (…)", for all ids and calls `on_row` for each row.
 template <typename OnRow>
@@ -337,10 +322,13 @@ absl::StatusOr<std::vector<Coupon>> MysqlCouponStore::FindArmable(absl::Time now
 absl::StatusOr<Coupon> MysqlCouponStore::AdvanceGeneration(CouponId id) {
   ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*connection));
+  // Barriers may be those of an earlier coupon with this id, which a person has replaced.
   ASSIGN_OR_RETURN(Statement update,
-                   connection->Prepare("UPDATE coupons SET gate_generation = gate_generation + 1, "
+                   connection->Prepare("UPDATE coupons SET gate_generation = 1 + GREATEST("
+                                       "gate_generation, (SELECT COALESCE(MAX(gate_generation), 0) "
+                                       "FROM gate_barriers WHERE coupon_id = ?)), "
                                        "gate_home = '' WHERE id = ?"));
-  RETURN_IF_ERROR(update.Bind(id.value).Run().status());
+  RETURN_IF_ERROR(update.Bind(id.value, id.value).Run().status());
   ASSIGN_OR_RETURN(std::optional<Coupon> coupon, FindCoupon(*connection, id));
   RETURN_IF_ERROR(transaction.Commit());
   if (!coupon) return absl::NotFoundError(absl::StrCat("no coupon ", id.value));

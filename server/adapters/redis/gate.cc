@@ -113,6 +113,13 @@ std::vector<std::pair<CouponId, std::vector<size_t>>> GroupByCoupon(std::span<co
   return groups;
 }
 
+/// Sorts, and leaves one of those that are alike.
+template <typename Item>
+void SortOnce(std::vector<Item>& items) {
+  std::sort(items.begin(), items.end());
+  items.erase(std::unique(items.begin(), items.end()), items.end());
+}
+
 }  // namespace
 
 RedisCouponGate::RedisCouponGate(Options options)
@@ -305,6 +312,56 @@ absl::StatusOr<std::vector<Reservation>> RedisCouponGate::FindReservationsBefore
            .claimed_at = held.claimed_at});
     }
   } while (cursor != "0");
+  return found;
+}
+
+absl::StatusOr<GateParticipants> RedisCouponGate::ReadParticipants(CouponId coupon,
+                                                                   size_t users_max) {
+  GateParticipants found;
+  std::vector<coupon::UserId>& users = found.users;
+  std::string cursor = "0";
+  do {
+    const Command command = {"SSCAN", Key("participants", coupon), cursor, "COUNT", "1000"};
+    const auto replies = control_.Run({&command, 1});
+    if (absl::IsFailedPrecondition(replies.status())) return replies.status();
+    if (!replies.ok()) return Unavailable(replies.status());
+    const auto parts = ElementsOf(*(*replies)[0]);
+    if (parts.size() != 2) return Unexpected("SSCAN");
+    cursor = TextOf(*parts[0]);
+    for (const redisReply* const member : ElementsOf(*parts[1])) {
+      int64_t user = 0;
+      if (absl::SimpleAtoi(std::string(TextOf(*member)), &user)) {
+        users.push_back({user});
+      } else {
+        found.foreign.emplace_back(TextOf(*member));
+      }
+    }
+    // A scan may name a member twice: so what is over may be less than it seems.
+    if (users.size() > users_max) SortOnce(users);
+    if (users.size() + found.foreign.size() > users_max) {
+      return absl::ResourceExhaustedError(absl::StrCat("more than ", users_max, " participants"));
+    }
+  } while (cursor != "0");
+  SortOnce(users);
+  SortOnce(found.foreign);
+  return found;
+}
+
+absl::StatusOr<GateHolder> RedisCouponGate::ReadHolder(const coupon::Holder& holder) {
+  const std::string user = absl::StrCat(holder.user.value);
+  const std::array<Command, 2> commands = {
+      Command{"SISMEMBER", Key("participants", holder.coupon), user},
+      Command{"HGET", Key("reservations", holder.coupon), user}};
+  const auto replies = control_.Run(commands);
+  if (absl::IsFailedPrecondition(replies.status())) return replies.status();
+  if (!replies.ok()) return Unavailable(replies.status());
+  GateHolder found = {.is_participant = (*replies)[0]->integer == 1};
+  const redisReply& value = *(*replies)[1];
+  if (value.type != REDIS_REPLY_STRING) return found;
+  const auto held = HeldOf(TextOf(value));
+  if (!held.ok()) return absl::FailedPreconditionError(held.status().message());
+  found.reservation = Reservation{.claim = {.holder = holder, .request = held->request},
+                                  .claimed_at = held->claimed_at};
   return found;
 }
 
