@@ -48,7 +48,7 @@ stack: $(SETUP_STACK) ## Starts Redis, Kafka and MariaDB on this machine, what o
 stack-down: ## Stops them; keeps their data
 	@compose/local/stack down
 
-build: $(BIN)/ecom-server $(BIN)/ecom-gateway build/exec.so ## Builds server and gateway to build/release/bin
+build: $(BIN)/ecom-server $(BIN)/ecom-gateway build/exec.so ## Builds server, gateway and ecomctl to build/release/bin
 
 setup: $(SETUP) ## Installs what is missing to build and run
 $(SETUP): compose/local/install
@@ -68,7 +68,7 @@ $(RELEASE)/build.ninja: $(SETUP) CMakePresets.json
 # may begin together.
 .PHONY: $(BIN)/ecom-server
 $(BIN)/ecom-server: $(RELEASE)/build.ninja
-	@flock $(RELEASE) cmake --build $(RELEASE) --target ecom-server | compose/local/progress
+	@flock $(RELEASE) cmake --build $(RELEASE) --target ecom-server ecomctl | compose/local/progress
 
 gateway/gen/.stamp: $(PROTOS) gateway/generate.sh gateway/go.mod | $(SETUP)
 	@gateway/generate.sh

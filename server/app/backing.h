@@ -32,7 +32,8 @@ class Backing {
   /// blocks.
   ///
   /// FAILED_PRECONDITION, with a message for the operator: it is not what we need, and waiting does
-  /// not change that. Any other error: something does not answer, or is not there yet; prepare again.
+  /// not change that. Any other error: something does not answer, or is not there yet; prepare
+  /// again.
   virtual absl::Status Prepare(const SampleData* sample) = 0;
 
   virtual coupon::CouponStore& coupon_store() = 0;

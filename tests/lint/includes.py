@@ -16,6 +16,8 @@ ALLOWED = {
     "rpc": {"base", "coupon", "product"},
     "app": {"base", "coupon", "product", "rpc", "adapters/embedded", "adapters/kafka",
             "adapters/mysql", "adapters/redis"},
+    "ctl": {"base", "coupon", "product", "app", "adapters/embedded", "adapters/kafka",
+            "adapters/mysql", "adapters/redis"},
     ".": {"base", "app"},
 }
 # Which headers of a library only these rooms may see.

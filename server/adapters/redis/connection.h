@@ -48,8 +48,8 @@ struct ScriptCall {
 };
 
 /// One connection to one Redis, made when it is first needed and made anew after it failed.
-/// Thread-safe: callers take turns, each for at most the two timeouts; for twice that when the Redis
-/// turns out to be another one, or does not have the script.
+/// Thread-safe: callers take turns, each for at most the two timeouts; for twice that when the
+/// Redis turns out to be another one, or does not have the script.
 class Connection {
  public:
   struct Options {

@@ -1,0 +1,140 @@
+#include "ctl/judge.h"
+
+#include <algorithm>
+#include <functional>
+#include <iterator>
+#include <utility>
+
+#include "absl/container/btree_set.h"
+#include "absl/strings/str_cat.h"
+
+namespace ecom::ctl {
+namespace {
+
+using coupon::RequestId;
+using coupon::UserId;
+using Users = absl::btree_set<UserId>;
+
+/// Collects what is wrong; says nothing of users that are none.
+class Findings {
+ public:
+  void Add(std::string invariant, std::string what, const Users& users) {
+    if (users.empty()) return;
+    found_.push_back({std::move(invariant), std::move(what), {users.begin(), users.end()}});
+  }
+  void AddNumber(std::string invariant, std::string what) {
+    found_.push_back({std::move(invariant), std::move(what), {}});
+  }
+  std::vector<Finding> Take() { return std::move(found_); }
+
+ private:
+  std::vector<Finding> found_;
+};
+
+Users Difference(const Users& left, const Users& right) {
+  Users only_left;
+  std::set_difference(left.begin(), left.end(), right.begin(), right.end(),
+                      std::inserter(only_left, only_left.end()));
+  return only_left;
+}
+
+void JudgeRows(const coupon::CouponRecords& records, Findings& findings) {
+  Users twice, malformed, sharing;
+  absl::btree_map<UserId, int> rows_of;
+  absl::btree_map<RequestId, Users> users_of;
+  for (const coupon::RecordedIssue& row : records.rows) {
+    if (++rows_of[row.user] > 1) twice.insert(row.user);
+    if (row.request) {
+      users_of[*row.request].insert(row.user);
+    } else {
+      malformed.insert(row.user);
+    }
+  }
+  for (const auto& [request, users] : users_of) {
+    if (users.size() > 1) sharing.insert(users.begin(), users.end());
+  }
+  findings.Add("I2", "more than one row", twice);
+  findings.Add("I2", "the row has a malformed request id", malformed);
+  findings.Add("I2", "the row shares its request id with another row", sharing);
+
+  if (!records.coupon) {
+    findings.AddNumber("I3", "there is no such coupon");
+    return;
+  }
+  const int64_t rows = static_cast<int64_t>(records.rows.size());
+  const int64_t total = records.coupon->total_quantity;
+  if (rows > total) {
+    findings.AddNumber("I3", absl::StrCat("over-issued: ", rows, " rows for a total of ", total));
+  }
+  if (records.coupon->available_quantity != total - rows) {
+    findings.AddNumber("I3", absl::StrCat("available is ", records.coupon->available_quantity,
+                                          ", and total less rows is ", total - rows));
+  }
+}
+
+void JudgeGate(const CouponFacts& facts, const Users& rows, Findings& findings) {
+  Users rejected;
+  for (const coupon::RecordedRejection& rejection : facts.records.rejections) {
+    rejected.insert(rejection.user);
+  }
+  findings.Add("I7", "rejected by the store after the gate had admitted it", rejected);
+  if (!facts.gate) return;
+  const Users participants(facts.participants.begin(), facts.participants.end());
+  findings.Add("I7", "a participant of the gate, and there is no row",
+               Difference(participants, rows));
+  findings.Add("I7", "a row, and no participant of the gate", Difference(rows, participants));
+  if (facts.gate->reservations != 0) {
+    findings.AddNumber("I7", absl::StrCat(facts.gate->reservations, " reservations are left"));
+  }
+  if (facts.records.coupon && facts.gate->stock != facts.records.coupon->available_quantity) {
+    findings.AddNumber(
+        "I7", absl::StrCat("the gate's stock is ", facts.gate->stock, ", and available is ",
+                           facts.records.coupon->available_quantity));
+  }
+  if (!facts.gate->open) findings.AddNumber("I7", "the gate is closed");
+}
+
+void JudgeTold(const CouponFacts& facts, const Users& rows, Findings& findings) {
+  absl::btree_map<UserId, std::string> request_of;
+  for (const coupon::RecordedIssue& row : facts.records.rows) {
+    request_of[row.user] = row.request ? row.request->ToString() : "";
+  }
+  Users lost, promised_twice, other_id, duplicate_without_row, asked;
+  for (const auto& [user, told] : facts.told->users) {
+    if (!told.queued.empty() || told.indeterminate) asked.insert(user);
+    const auto row = request_of.find(user);
+    if (told.duplicate && row == request_of.end()) duplicate_without_row.insert(user);
+    if (told.queued.empty()) continue;
+    if (row == request_of.end()) lost.insert(user);
+    if (told.queued.size() > 1) promised_twice.insert(user);
+    if (row != request_of.end() && told.queued.size() == 1 && told.queued[0] != row->second) {
+      other_id.insert(user);
+    }
+  }
+  findings.Add("I1", "lost: answered QUEUED, and there is no row", lost);
+  findings.Add("I2", "answered QUEUED with more than one request id", promised_twice);
+  findings.Add("I2", "the row has another request id than the answer", other_id);
+  findings.Add("I4", "a row, and neither QUEUED nor an unknown outcome", Difference(rows, asked));
+  findings.Add("I6", "refused as a duplicate, and there is no row", duplicate_without_row);
+  const int64_t total = facts.records.coupon ? facts.records.coupon->total_quantity : 0;
+  const int64_t row_count = static_cast<int64_t>(facts.records.rows.size());
+  if (facts.told->sold_out > 0 && row_count < total) {
+    findings.AddNumber(
+        "I5", absl::StrCat("answered sold out ", facts.told->sold_out, " times, and ", row_count,
+                           " rows for a total of ", total));
+  }
+}
+
+}  // namespace
+
+std::vector<Finding> Judge(const CouponFacts& facts) {
+  Users rows;
+  for (const coupon::RecordedIssue& row : facts.records.rows) rows.insert(row.user);
+  Findings findings;
+  JudgeRows(facts.records, findings);
+  JudgeGate(facts, rows, findings);
+  if (facts.told) JudgeTold(facts, rows, findings);
+  return findings.Take();
+}
+
+}  // namespace ecom::ctl

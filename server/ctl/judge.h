@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "coupon/audit.h"
+#include "coupon/coupon.h"
+#include "coupon/gate.h"
+
+namespace ecom::ctl {
+
+/// What the clients of a run were told about one user of one coupon.
+struct ToldUser {
+  /// The distinct request ids that were answered QUEUED; empty text: it was none.
+  std::vector<std::string> queued;
+  bool duplicate = false;      ///< CP102
+  bool indeterminate = false;  ///< 503, 504, or no answer
+};
+
+/// What the clients of a run were told about one coupon.
+struct Told {
+  absl::btree_map<coupon::UserId, ToldUser> users;
+  int64_t sold_out = 0;  ///< answers CP101
+};
+
+/// All that is known of one coupon, read while nothing is on its way.
+struct CouponFacts {
+  coupon::CouponRecords records;
+  std::optional<coupon::GateState> gate;
+  std::vector<coupon::UserId> participants;
+  std::optional<Told> told;  ///< nullopt: nobody kept a journal
+};
+
+/// One broken rule, and whom it concerns: each user once, in order. Empty: it concerns a number.
+struct Finding {
+  std::string invariant;
+  std::string what;
+  std::vector<coupon::UserId> users;
+
+  friend bool operator==(const Finding&, const Finding&) = default;
+};
+
+/// Holds the facts against the promises: one row a user with one request id of its own (I2), within
+/// the stock and with an honest `available_quantity` (I3), nothing rejected, a gate that says what
+/// the rows say and holds no reservation (I7); with a journal also that each QUEUED is its row (I1,
+/// I2), that no row is unasked (I4), that sold out was true (I5), and that a duplicate has a row
+/// (I6). Empty: all hold. Does no I/O; linear in the facts, but for sorting.
+std::vector<Finding> Judge(const CouponFacts& facts);
+
+}  // namespace ecom::ctl
