@@ -43,7 +43,11 @@ func brokenFreshStock(x *trial) {
 	x.progress(4000)
 	x.redis("FLUSHALL")
 	x.row.Count++
-	x.await(ledger.Queued, 3000)
+	refused := x.c.Count(ledger.SoldOut)
+	x.await(ledger.Queued, 500)
+	// Until the store's rejections have the gate rebuilt.
+	stack.Until(answerWithin, func() bool { return x.c.Count(ledger.SoldOut) > refused })
+	x.recordedUpToNow()
 	x.caught("I1", "I7")
 }
 
