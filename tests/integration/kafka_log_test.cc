@@ -20,6 +20,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "adapters/kafka/codec.h"
+#include "adapters/kafka/history.h"
 #include "adapters/kafka/topics.h"
 #include "base/log.h"
 #include "ecom/event/v1/claim.pb.h"
@@ -872,6 +873,119 @@ TEST(KafkaFeed, PublishesOneEventForEachCoupon) {
   for (const coupon::IssuedCoupon& coupon : issued) {
     EXPECT_EQ(users[coupon.request.ToString()], std::to_string(coupon.holder.user.value));
   }
+}
+
+class KafkaHistory : public testing::Test {
+ protected:
+  std::unique_ptr<adapters::kafka::KafkaHistory> Open(
+      adapters::kafka::KafkaHistory::Options options = {}) {
+    options.brokers = backend_.server().brokers();
+    options.log_topic = backend_.topic();
+    options.feed_topic = backend_.feed_topic();
+    return Made(adapters::kafka::KafkaHistory::Create(std::move(options)));
+  }
+
+  void Append(const std::vector<AdmittedClaim>& claims) {
+    const absl::Status appended = backend_.log().Append(claims);
+    ASSERT_TRUE(appended.ok()) << appended;
+  }
+
+  KafkaBackend backend_;
+};
+
+TEST_F(KafkaHistory, TellsOneUsersRecordsAndTheBarriersBeforeThem) {
+  Append(ClaimsOf(1, 300));
+  AdmittedClaim first = ClaimOf(42), second = ClaimOf(42), of_another_coupon = ClaimOf(42);
+  of_another_coupon.holder.coupon = {2};
+  ASSERT_TRUE(backend_.log().AppendBarrier({2}, {9}).ok());
+  Append({first, of_another_coupon});
+  ASSERT_TRUE(backend_.log().AppendBarrier({1}, {4}).ok());
+  Append({second});
+  const auto log = Open()->ReadLog(first.holder);
+  ASSERT_TRUE(log.ok()) << log.status();
+  EXPECT_EQ(log->read_to, log->end);
+  EXPECT_FALSE(log->more);
+  ASSERT_EQ(log->records.size(), 3u);  // one of ClaimsOf
+  const auto request_of = [&](size_t i) {
+    return std::get<AdmittedClaim>(log->records[i].record.record).request;
+  };
+  EXPECT_EQ(request_of(1), first.request);
+  EXPECT_EQ(log->records[1].barrier_before.value, 0);
+  EXPECT_EQ(request_of(2), second.request);
+  EXPECT_EQ(log->records[2].barrier_before.value, 4);
+  EXPECT_EQ(log->records[2].record.partition, log->partition);
+  EXPECT_LT(absl::Now() - log->records[2].appended_at, absl::Minutes(1));
+}
+
+TEST_F(KafkaHistory, FindsEachUserInThePartitionOfItsKey) {
+  Append(ClaimsOf(1, 30));
+  const auto history = Open();
+  for (int64_t user = 1; user <= 30; ++user) {
+    const auto log = history->ReadLog({{1}, {user}});
+    ASSERT_TRUE(log.ok()) << log.status();
+    EXPECT_EQ(log->records.size(), 1u) << user;
+  }
+  EXPECT_TRUE(history->ReadLog({{1}, {31}})->records.empty());
+}
+
+TEST_F(KafkaHistory, KeepsWhatIsNoneOfOursButHasTheUsersKey) {
+  Append({ClaimOf(42)});
+  const LogPartition partition = Open()->ReadLog({{1}, {42}})->partition;
+  backend_.server().Produce(backend_.topic(),
+                            {.partition = partition, .key = "42", .payload = "garbage"});
+  const auto log = Open({.records_max = 2})->ReadLog({{1}, {42}});
+  ASSERT_TRUE(log.ok()) << log.status();
+  ASSERT_EQ(log->records.size(), 2u);
+  EXPECT_TRUE(std::holds_alternative<Malformed>(log->records[1].record.record));
+  EXPECT_FALSE(log->more);
+  EXPECT_TRUE(Open({.records_max = 1})->ReadLog({{1}, {42}})->more);
+}
+
+TEST_F(KafkaHistory, TellsTheFeedsEvents) {
+  std::vector<coupon::IssuedCoupon> issued;
+  for (int64_t user = 1; user <= 20; ++user) {
+    issued.push_back({.holder = {{1 + user % 2}, {user}},
+                      .request = RequestId::Random(),
+                      .issued_at = absl::FromUnixMicros(user)});
+  }
+  ASSERT_TRUE(backend_.feed().Publish(issued).ok());
+  ASSERT_TRUE(backend_.feed().Publish({&issued[3], 1}).ok());
+  backend_.server().Produce(backend_.feed_topic(),
+                            {.partition = 0, .key = "x", .payload = "garbage"});
+
+  const auto events = Open()->ReadEvents(issued[3].holder);
+  ASSERT_TRUE(events.ok()) << events.status();
+  ASSERT_EQ(events->events.size(), 2u);
+  EXPECT_EQ(events->events[0].issued.request, issued[3].request);
+  EXPECT_EQ(events->events[0].issued.issued_at, issued[3].issued_at);
+  EXPECT_TRUE(events->coverage.from_the_first && events->coverage.to_the_end);
+
+  std::map<RequestId, int> seen;
+  const auto coverage =
+      Open()->VisitEvents([&](const coupon::IssuedCoupon& event) { ++seen[event.request]; });
+  ASSERT_TRUE(coverage.ok()) << coverage.status();
+  EXPECT_EQ(seen.size(), issued.size());
+  EXPECT_EQ(seen[issued[3].request], 2);
+  EXPECT_EQ(coverage->unreadable, 1);
+  EXPECT_TRUE(coverage->from_the_first && coverage->to_the_end);
+}
+
+TEST_F(KafkaHistory, SaysWhereRetentionHasTakenSomethingAway) {
+  Append({ClaimOf(42)});
+  const LogPartition partition = Open()->ReadLog({{1}, {42}})->partition;
+  Append({ClaimOf(42)});
+  backend_.server().DeleteRecordsBefore(backend_.topic(), partition, 1);
+  const auto log = Open()->ReadLog({{1}, {42}});
+  ASSERT_TRUE(log.ok()) << log.status();
+  EXPECT_EQ(log->begin, 1);
+  EXPECT_EQ(log->records.size(), 1u);
+}
+
+TEST(KafkaHistoryWithoutABroker, IsUnavailable) {
+  const auto history = Made(adapters::kafka::KafkaHistory::Create(
+      {.brokers = "127.0.0.1:1", .timeout = absl::Milliseconds(300)}));
+  const auto log = history->ReadLog({{1}, {42}});
+  EXPECT_TRUE(absl::IsUnavailable(log.status())) << log.status();
 }
 
 TEST(KafkaTopics, AreSaidToBeMissingOrTooSmall) {

@@ -1,6 +1,7 @@
 // The Redis gate on a real Redis: what the contract suite cannot ask of every gate.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <string>
@@ -466,6 +467,44 @@ TEST_F(RedisGate, AdmitsExactlyTheStockUnderManyCallers) {
   EXPECT_EQ(admitted[0] + admitted[1] + admitted[2] + admitted[3], 5);
   EXPECT_EQ(Inspect().stock, 0);
   EXPECT_TRUE(Inspect().open);
+}
+
+TEST_F(RedisGate, ShowsItsParticipantsInOrderAndWhatIsNone) {
+  std::vector<coupon::UserId> users;
+  for (int64_t user = 3000; user > 0; --user) users.push_back({user});  // more than one scan reads
+  Arm({.stock = 5, .participants = users});
+  backend_.server().Do({"SADD", kParticipants, "nobody", "1e3"});
+  const auto found = backend_.redis().ReadParticipants(coupon_.id, 3002);
+  ASSERT_TRUE(found.ok()) << found.status();
+  std::sort(users.begin(), users.end());
+  EXPECT_EQ(found->users, users);
+  EXPECT_EQ(found->foreign, (std::vector<std::string>{"1e3", "nobody"}));
+  const auto too_many = backend_.redis().ReadParticipants(coupon_.id, 3001);
+  EXPECT_TRUE(absl::IsResourceExhausted(too_many.status())) << too_many.status();
+
+  EXPECT_TRUE(backend_.redis().ReadParticipants({99}, 1)->users.empty());
+  backend_.server().Do({"SET", kParticipants, "a string"});
+  const auto no_set = backend_.redis().ReadParticipants(coupon_.id, 3002);
+  EXPECT_TRUE(absl::IsFailedPrecondition(no_set.status())) << no_set.status();
+}
+
+TEST_F(RedisGate, ShowsWhatItHoldsOfOneUserThoughItIsClosed) {
+  ArmAndUse();
+  ++coupon_.gate_generation.value;
+  ASSERT_TRUE(backend_.control().Close(coupon_).ok());
+  const auto recorded = backend_.redis().ReadHolder({coupon_.id, {1}});
+  ASSERT_TRUE(recorded.ok()) << recorded.status();
+  EXPECT_TRUE(recorded->is_participant);
+  EXPECT_FALSE(recorded->reservation);
+  const auto queued = backend_.redis().ReadHolder({coupon_.id, {2}});
+  ASSERT_TRUE(queued.ok()) << queued.status();
+  ASSERT_TRUE(queued->reservation);
+  EXPECT_EQ(queued->reservation->claim.holder.user.value, 2);
+  EXPECT_LT(backend_.Now() - queued->reservation->claimed_at, absl::Minutes(1));
+  EXPECT_FALSE(backend_.redis().ReadHolder({coupon_.id, {3}})->is_participant);
+  backend_.server().Do({"HSET", kReservations, "3", "nonsense"});
+  const auto spoilt = backend_.redis().ReadHolder({coupon_.id, {3}});
+  EXPECT_TRUE(absl::IsFailedPrecondition(spoilt.status())) << spoilt.status();
 }
 
 }  // namespace

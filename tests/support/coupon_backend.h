@@ -69,8 +69,7 @@ class EmbeddedCouponBackend final : public CouponBackend {
  public:
   explicit EmbeddedCouponBackend(bool in_memory,
                                  adapters::embedded::EmbeddedCouponGate::Options gate_options = {})
-      : database_(*adapters::embedded::Database::Create(
-            {.path = in_memory ? ":memory:" : folder_.path() + "/ecom.db"})),
+      : database_(*adapters::embedded::Database::Create({.path = in_memory ? ":memory:" : path()})),
         gate_(gate_options, clock_),
         log_(*database_),
         store_(*database_, clock_) {}
@@ -85,6 +84,7 @@ class EmbeddedCouponBackend final : public CouponBackend {
   coupon::GateAuthority& authority() override { return store_; }
   FakeClock& clock() override { return clock_; }
   adapters::embedded::Database& database() { return *database_; }
+  std::string path() const { return folder_.path() + "/ecom.db"; }
 
   void PutCoupon(const coupon::Coupon& coupon) override {
     const absl::Status put = database_->Write([&](adapters::embedded::Connection& connection) {

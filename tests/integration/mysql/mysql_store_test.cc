@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "adapters/mysql/schema.h"
+#include "adapters/mysql/settled_letters.h"
 #include "app/sample_data.h"
 #include "base/status_macros.h"
 #include "support/mysql_backend.h"
@@ -407,6 +408,26 @@ TEST(MysqlSampleData, ChangesNothingWhenOneValueBreaksARule) {
     EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
     EXPECT_EQ(database.Count("SELECT COUNT(*) FROM products"), 0);
   }
+}
+
+TEST(MysqlSettledLetters, KeepsWhoWasFirst) {
+  MysqlDatabase database;
+  FakeClock clock;
+  adapters::mysql::MysqlSettledLetters settled(database.pool(), clock);
+  const absl::Time first = absl::FromUnixMicros(absl::ToUnixMicros(clock.Now()));
+  ASSERT_EQ(settled.Settle(0, 7, "replayed"), absl::OkStatus());
+  clock.Advance(absl::Hours(1));
+  ASSERT_EQ(settled.Settle(0, 7, "discarded"), absl::OkStatus());
+  ASSERT_EQ(settled.Settle(0, 9, "discarded"), absl::OkStatus());
+  ASSERT_EQ(settled.Settle(1, 8, "discarded"), absl::OkStatus());
+  const auto letters = settled.Between(0, 7, 10);
+  ASSERT_TRUE(letters.ok()) << letters.status();
+  ASSERT_EQ(letters->size(), 2u);
+  EXPECT_EQ((*letters)[0].position, 7);
+  EXPECT_EQ((*letters)[0].settled_as, "replayed");
+  EXPECT_EQ((*letters)[0].settled_at, first);
+  EXPECT_EQ((*letters)[1].position, 9);
+  EXPECT_TRUE(settled.Between(0, 8, 9)->empty());
 }
 
 }  // namespace
