@@ -188,6 +188,7 @@ class Commands {
       for (const std::string& path : journals->second) {
         RETURN_IF_ERROR(ReadJournal(path, id, *facts.told));
       }
+      RETURN_IF_ERROR(ReadFeed(id, facts));
     }
     std::vector<Finding> findings = Judge(facts);
     if (!foreign.empty()) {
@@ -202,6 +203,20 @@ class Commands {
       SayVerdict(id, facts, log, on_the_way, findings);
     }
     return findings.empty() ? Exit::kClean : Exit::kBroken;
+  }
+
+  /// Leaves `announced` empty where the feed was not read whole, which proves nothing.
+  absl::Status ReadFeed(CouponId id, CouponFacts& facts) {
+    ASSIGN_OR_RETURN(const auto history, OpenHistory());
+    absl::btree_map<coupon::RequestId, UserId> announced;
+    ASSIGN_OR_RETURN(const adapters::kafka::FeedCoverage coverage,
+                     history->VisitEvents([&](const coupon::IssuedCoupon& issued) {
+                       if (issued.holder.coupon == id && announced.size() < kRowsMax) {
+                         announced.emplace(issued.request, issued.holder.user);
+                       }
+                     }));
+    if (coverage.from_the_first && coverage.to_the_end) facts.announced = std::move(announced);
+    return absl::OkStatus();
   }
 
   void SayVerdict(CouponId id, const CouponFacts& facts, const Log& log, bool on_the_way,
@@ -588,8 +603,8 @@ Looks into a running stack, and mends it. Addresses are taken from REDIS_URL, KA
 MYSQL_URL, as by the server.
 
   verify --coupon N [--wait 30s] [--journal FILE]... [--users-max N]
-      Holds rows, stock, gate and, with a journal, what clients were told against each other, and
-      names every user that differs.
+      Holds rows, stock and gate against each other, with a journal also what clients were told and
+      the events on coupon-issued, and names every user that differs.
   explain --coupon N --user U
       Every step that is known of one user's claim, in order.
   gate show [--coupon N]

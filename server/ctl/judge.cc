@@ -99,10 +99,15 @@ void JudgeTold(const CouponFacts& facts, const Users& rows, Findings& findings) 
   for (const coupon::RecordedIssue& row : facts.records.rows) {
     request_of[row.user] = row.request ? row.request->ToString() : "";
   }
-  Users lost, promised_twice, other_id, duplicate_without_row, asked;
+  Users lost, promised_twice, other_id, duplicate_without_row, asked, key_broken;
   for (const auto& [user, told] : facts.told->users) {
     if (!told.queued.empty() || told.indeterminate) asked.insert(user);
     const auto row = request_of.find(user);
+    for (const auto& [key, answers] : told.keys) {
+      if (answers.queued.size() > 1 || answers.refused_after_ns > answers.queued_by_ns) {
+        key_broken.insert(user);
+      }
+    }
     if (told.duplicate && row == request_of.end()) duplicate_without_row.insert(user);
     if (told.queued.empty()) continue;
     if (row == request_of.end()) lost.insert(user);
@@ -116,6 +121,7 @@ void JudgeTold(const CouponFacts& facts, const Users& rows, Findings& findings) 
   findings.Add("I2", "the row has another request id than the answer", other_id);
   findings.Add("I4", "a row, and neither QUEUED nor an unknown outcome", Difference(rows, asked));
   findings.Add("I6", "refused as a duplicate, and there is no row", duplicate_without_row);
+  findings.Add("P5", "one key, and not the same QUEUED each time", key_broken);
   const int64_t total = facts.records.coupon ? facts.records.coupon->total_quantity : 0;
   const int64_t row_count = static_cast<int64_t>(facts.records.rows.size());
   if (facts.told->sold_out > 0 && row_count < total) {
@@ -123,6 +129,21 @@ void JudgeTold(const CouponFacts& facts, const Users& rows, Findings& findings) 
         "I5", absl::StrCat("answered sold out ", facts.told->sold_out, " times, and ", row_count,
                            " rows for a total of ", total));
   }
+}
+
+void JudgeFeed(const CouponFacts& facts, Findings& findings) {
+  Users silent, unfounded;
+  absl::btree_set<RequestId> requests;
+  for (const coupon::RecordedIssue& row : facts.records.rows) {
+    if (!row.request) continue;
+    requests.insert(*row.request);
+    if (!facts.announced->contains(*row.request)) silent.insert(row.user);
+  }
+  for (const auto& [request, user] : *facts.announced) {
+    if (!requests.contains(request)) unfounded.insert(user);
+  }
+  findings.Add("I8", "a row that was not announced", silent);
+  findings.Add("I8", "announced, and there is no such row", unfounded);
 }
 
 }  // namespace
@@ -134,6 +155,7 @@ std::vector<Finding> Judge(const CouponFacts& facts) {
   JudgeRows(facts.records, findings);
   JudgeGate(facts, rows, findings);
   if (facts.told) JudgeTold(facts, rows, findings);
+  if (facts.announced) JudgeFeed(facts, findings);
   return findings.Take();
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,12 +13,21 @@
 
 namespace ecom::ctl {
 
+/// What was answered to one user's requests with one key.
+struct ToldKey {
+  std::vector<std::string> queued;                             ///< the distinct request ids
+  int64_t queued_by_ns = std::numeric_limits<int64_t>::max();  ///< the first QUEUED was there
+  int64_t refused_after_ns =
+      std::numeric_limits<int64_t>::min();  ///< the last refused one was sent
+};
+
 /// What the clients of a run were told about one user of one coupon.
 struct ToldUser {
   /// The distinct request ids that were answered QUEUED; empty text: it was none.
   std::vector<std::string> queued;
   bool duplicate = false;      ///< CP102
   bool indeterminate = false;  ///< 503, 504, or no answer
+  absl::btree_map<std::string, ToldKey> keys;
 };
 
 /// What the clients of a run were told about one coupon.
@@ -32,6 +42,8 @@ struct CouponFacts {
   std::optional<coupon::GateState> gate;
   std::vector<coupon::UserId> participants;
   std::optional<Told> told;  ///< nullopt: nobody kept a journal
+  /// Requests of this coupon that were announced; nullopt: the feed does not go back far enough.
+  std::optional<absl::btree_map<coupon::RequestId, coupon::UserId>> announced;
 };
 
 /// One broken rule, and whom it concerns: each user once, in order. Empty: it concerns a number.
@@ -46,8 +58,9 @@ struct Finding {
 /// Holds the facts against the promises: one row a user with one request id of its own (I2), within
 /// the stock and with an honest `available_quantity` (I3), nothing rejected, a gate that says what
 /// the rows say and holds no reservation (I7); with a journal also that each QUEUED is its row (I1,
-/// I2), that no row is unasked (I4), that sold out was true (I5), and that a duplicate has a row
-/// (I6). Empty: all hold. Does no I/O; linear in the facts, but for sorting.
+/// I2), that no row is unasked (I4), that sold out was true (I5), that a duplicate has a row (I6),
+/// and that a key was answered the same each time (P5); with the feed, that it names each row and
+/// nobody else (I8). Empty: all hold. Does no I/O; linear in the facts, but for sorting.
 std::vector<Finding> Judge(const CouponFacts& facts);
 
 }  // namespace ecom::ctl

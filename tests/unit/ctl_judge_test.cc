@@ -172,6 +172,33 @@ TEST_F(Judged, FindsExactlyTheRejected) {
   EXPECT_EQ(Judge(facts_).size(), 1u);
 }
 
+TEST_F(Judged, FindsExactlyTheKeysThatWereAnsweredInTwoWays) {
+  const std::vector<UserId> chosen = Choose();
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    ToldKey& key = facts_.told->users[chosen[i]].keys["k"];
+    if (i % 2 == 0) {
+      key.queued = {"first", "second"};
+    } else {
+      key = {.queued = {"first"}, .queued_by_ns = 10, .refused_after_ns = 11};
+    }
+  }
+  facts_.told->users[{1}].keys["in time"] = {
+      .queued = {"first"}, .queued_by_ns = 10, .refused_after_ns = 9};
+  EXPECT_EQ(Found("P5", "one key"), chosen);
+}
+
+TEST_F(Judged, FindsExactlyTheRowsThatWereNotAnnouncedAndTheEventsWithoutARow) {
+  const std::vector<UserId> silent = Choose();
+  facts_.announced.emplace();
+  for (const auto& row : facts_.records.rows) {
+    if (!Has(silent, row.user)) facts_.announced->emplace(*row.request, row.user);
+  }
+  facts_.announced->emplace(RequestId::Random(), UserId{kUsers + 7});
+  EXPECT_EQ(Found("I8", "a row that was not announced"), silent);
+  EXPECT_EQ(Found("I8", "announced, and there is no such row"), std::vector{UserId{kUsers + 7}});
+  EXPECT_EQ(Judge(facts_).size(), 2u);
+}
+
 TEST_F(Judged, FindsNumbersThatDoNotAddUp) {
   facts_.records.coupon->available_quantity = 3;
   EXPECT_TRUE(Says("I3", "available is 3, and total less rows is 0"));
