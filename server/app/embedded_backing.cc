@@ -29,12 +29,16 @@ constexpr absl::Duration kLogFlushTimeout = absl::Seconds(1);
 
 }  // namespace
 
+std::string EmbeddedBacking::DataFile(const Config& config) {
+  return config.app.data_dir + "/ecom.db";
+}
+
 absl::StatusOr<std::unique_ptr<Backing>> EmbeddedBacking::Create(const Config& config,
                                                                  const base::Clock& clock) {
-  ASSIGN_OR_RETURN(auto database,
-                   adapters::embedded::Database::Create({.path = config.app.data_dir + "/ecom.db",
-                                                         .lock_timeout = kLockTimeout,
-                                                         .on_failure = DieOfIoError}));
+  ASSIGN_OR_RETURN(
+      auto database,
+      adapters::embedded::Database::Create(
+          {.path = DataFile(config), .lock_timeout = kLockTimeout, .on_failure = DieOfIoError}));
   return std::unique_ptr<Backing>(new EmbeddedBacking(config, clock, std::move(database)));
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "adapters/embedded/claim_log.h"
@@ -18,6 +19,9 @@ class EmbeddedBacking final : public Backing {
  public:
   static absl::StatusOr<std::unique_ptr<Backing>> Create(const Config& config,
                                                          const base::Clock& clock);
+
+  /// The path of the file.
+  static std::string DataFile(const Config& config);
 
   std::string_view name() const override { return "embedded"; }
   absl::Status Prepare(const SampleData* sample) override;

@@ -5,7 +5,6 @@
 #include <iterator>
 #include <utility>
 
-#include "absl/container/btree_set.h"
 #include "absl/strings/str_cat.h"
 
 namespace ecom::ctl {
@@ -78,20 +77,38 @@ void JudgeGate(const CouponFacts& facts, const Users& rows, Findings& findings) 
     rejected.insert(rejection.user);
   }
   findings.Add("I7", "rejected by the store after the gate had admitted it", rejected);
-  if (!facts.gate) return;
-  const Users participants(facts.participants.begin(), facts.participants.end());
-  findings.Add("I7", "a participant of the gate, and there is no row",
-               Difference(participants, rows));
-  findings.Add("I7", "a row, and no participant of the gate", Difference(rows, participants));
+  if (!facts.gate) {
+    if (facts.gate_expected) findings.AddNumber("I7", "there is no gate");
+    return;
+  }
+  if (facts.participants_known) {
+    const Users participants(facts.participants.begin(), facts.participants.end());
+    const Users excused = facts.quiet ? Users() : facts.on_their_way;
+    findings.Add("I7", "a participant of the gate, and there is no row",
+                 Difference(Difference(participants, rows), excused));
+    findings.Add("I7", "a row, and no participant of the gate", Difference(rows, participants));
+    if (!facts.foreign_participants.empty()) {
+      findings.AddNumber("I7", absl::StrCat(facts.foreign_participants.size(),
+                                            " members of the gate are no users"));
+    }
+  }
+  if (!facts.gate->open) findings.AddNumber("I7", "the gate is closed");
+  if (!facts.quiet) return;
   if (facts.gate->reservations != 0) {
-    findings.AddNumber("I7", absl::StrCat(facts.gate->reservations, " reservations are left"));
+    Users left;
+    for (const coupon::Reservation& reservation : facts.reservations) {
+      left.insert(reservation.claim.holder.user);
+    }
+    findings.Add("I7", "a reservation is left", left);
+    if (static_cast<int64_t>(left.size()) != facts.gate->reservations) {
+      findings.AddNumber("I7", absl::StrCat(facts.gate->reservations, " reservations are left"));
+    }
   }
   if (facts.records.coupon && facts.gate->stock != facts.records.coupon->available_quantity) {
     findings.AddNumber(
         "I7", absl::StrCat("the gate's stock is ", facts.gate->stock, ", and available is ",
                            facts.records.coupon->available_quantity));
   }
-  if (!facts.gate->open) findings.AddNumber("I7", "the gate is closed");
 }
 
 void JudgeTold(const CouponFacts& facts, const Users& rows, Findings& findings) {
@@ -116,12 +133,13 @@ void JudgeTold(const CouponFacts& facts, const Users& rows, Findings& findings) 
       other_id.insert(user);
     }
   }
-  findings.Add("I1", "lost: answered QUEUED, and there is no row", lost);
+  if (facts.quiet) findings.Add("I1", "lost: answered QUEUED, and there is no row", lost);
   findings.Add("I2", "answered QUEUED with more than one request id", promised_twice);
   findings.Add("I2", "the row has another request id than the answer", other_id);
   findings.Add("I4", "a row, and neither QUEUED nor an unknown outcome", Difference(rows, asked));
-  findings.Add("I6", "refused as a duplicate, and there is no row", duplicate_without_row);
   findings.Add("P5", "one key, and not the same QUEUED each time", key_broken);
+  if (!facts.quiet) return;
+  findings.Add("I6", "refused as a duplicate, and there is no row", duplicate_without_row);
   const int64_t total = facts.records.coupon ? facts.records.coupon->total_quantity : 0;
   const int64_t row_count = static_cast<int64_t>(facts.records.rows.size());
   if (facts.told->sold_out > 0 && row_count < total) {
@@ -142,6 +160,7 @@ void JudgeFeed(const CouponFacts& facts, Findings& findings) {
   for (const auto& [request, user] : *facts.announced) {
     if (!requests.contains(request)) unfounded.insert(user);
   }
+  if (!facts.quiet) return;
   findings.Add("I8", "a row that was not announced", silent);
   findings.Add("I8", "announced, and there is no such row", unfounded);
 }
@@ -157,6 +176,65 @@ std::vector<Finding> Judge(const CouponFacts& facts) {
   if (facts.told) JudgeTold(facts, rows, findings);
   if (facts.announced) JudgeFeed(facts, findings);
   return findings.Take();
+}
+
+std::vector<InvariantLine> Summarize(const CouponFacts& facts,
+                                     const std::vector<Finding>& findings) {
+  const std::optional<coupon::Coupon>& coupon = facts.records.coupon;
+  const size_t rows = facts.records.rows.size();
+  const std::string on_the_way = "claims are on their way";
+  const std::string no_journal = "needs --journal";
+  std::vector<InvariantLine> lines;
+  // `needs_quiet`: its absence could be cured by what is on its way.
+  const auto add = [&](const char* invariant, bool judged, bool needs_quiet, std::string text) {
+    InvariantLine line = {.invariant = invariant, .text = std::move(text)};
+    const bool broken = std::any_of(findings.begin(), findings.end(), [&](const Finding& finding) {
+      return finding.invariant == invariant;
+    });
+    if (broken) {
+      line.holding = Holding::kBroken;
+    } else if (!judged) {
+      line.holding = Holding::kNotJudged;
+    } else if (needs_quiet && !facts.quiet) {
+      line.holding = Holding::kNotYetKnown;
+    }
+    lines.push_back(std::move(line));
+  };
+  const bool told = facts.told.has_value();
+  size_t promised = 0, duplicates = 0, keys = 0;
+  if (told) {
+    for (const auto& [user, of_user] : facts.told->users) {
+      promised += of_user.queued.empty() ? 0 : 1;
+      duplicates += of_user.duplicate ? 1 : 0;
+      keys += of_user.keys.size();
+    }
+  }
+  add("I1", told, true, told ? absl::StrCat(promised, " users were promised one") : no_journal);
+  add("I2", true, false, absl::StrCat(rows, " rows, each of another user and request"));
+  add("I3", true, false,
+      absl::StrCat(rows, " rows and ", coupon ? coupon->available_quantity : 0,
+                   " available of a total of ", coupon ? coupon->total_quantity : 0));
+  add("I4", told, false, told ? absl::StrCat(rows, " rows were asked for") : no_journal);
+  add("I5", told, told && facts.told->sold_out > 0,
+      told ? absl::StrCat(facts.told->sold_out, " times sold out") : no_journal);
+  add("I6", told, duplicates > 0,
+      told ? absl::StrCat(duplicates, " users were told that they have it") : no_journal);
+  add("I7", facts.gate_seen, true,
+      facts.gate
+          ? absl::StrCat("the gate holds ", facts.gate->stock, " units, ", facts.gate->participants,
+                         " participants, ", facts.gate->reservations, " reservations; ",
+                         facts.records.rejections.size(), " rejections")
+          : absl::StrCat(facts.gate_seen ? "no gate now; " : "the gate is in the server; ",
+                         facts.records.rejections.size(), " rejections"));
+  add("I8", facts.announced.has_value(), true,
+      facts.announced ? absl::StrCat(facts.announced->size(), " requests were announced")
+                      : (told ? "the feed is not whole" : no_journal));
+  add("P5", told, false, told ? absl::StrCat(keys, " keys") : no_journal);
+  for (InvariantLine& line : lines) {
+    if (line.holding == Holding::kNotYetKnown)
+      line.text = absl::StrCat(line.text, "; ", on_the_way);
+  }
+  return lines;
 }
 
 }  // namespace ecom::ctl

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "absl/time/time.h"
 #include "coupon/audit.h"
 #include "coupon/coupon.h"
 #include "coupon/gate.h"
@@ -36,11 +38,25 @@ struct Told {
   int64_t sold_out = 0;  ///< answers CP101
 };
 
-/// All that is known of one coupon, read while nothing is on its way.
+/// How long after it was made a reservation is left over, when nothing is on its way in the log: a
+/// reconciler that runs has long appended it again.
+inline constexpr absl::Duration kReservationLeftAfter = absl::Minutes(1);
+
+/// All that is known of one coupon.
 struct CouponFacts {
   coupon::CouponRecords records;
+  bool gate_seen = true;       ///< false: it is in the memory of a server
+  bool gate_expected = false;  ///< by its window and the time, the coupon has a gate
   std::optional<coupon::GateState> gate;
   std::vector<coupon::UserId> participants;
+  /// False: the gate was built anew while it was read; nothing is judged by its participants.
+  bool participants_known = true;
+  std::vector<std::string> foreign_participants;  ///< members that are no users
+  std::vector<coupon::Reservation> reservations;  ///< by user
+  /// Participants whose claims were on their way while the rows were read; their rows may follow.
+  absl::btree_set<coupon::UserId> on_their_way;
+  /// Nothing was on its way while the facts were read. Else what may yet come true is not judged.
+  bool quiet = true;
   std::optional<Told> told;  ///< nullopt: nobody kept a journal
   /// Requests of this coupon that were announced; nullopt: the feed does not go back far enough.
   std::optional<absl::btree_map<coupon::RequestId, coupon::UserId>> announced;
@@ -62,5 +78,23 @@ struct Finding {
 /// and that a key was answered the same each time (P5); with the feed, that it names each row and
 /// nobody else (I8). Empty: all hold. Does no I/O; linear in the facts, but for sorting.
 std::vector<Finding> Judge(const CouponFacts& facts);
+
+/// What became of one invariant.
+enum class Holding {
+  kHolds,
+  kBroken,
+  kNotYetKnown,  ///< claims are on their way
+  kNotJudged,    ///< what it takes is not there; `text` says what
+};
+
+struct InvariantLine {
+  std::string invariant;
+  Holding holding = Holding::kHolds;
+  std::string text;  ///< the numbers, or what is missing
+};
+
+/// Sums the findings up: a line for each of I1 to I8 and P5, in order, with its numbers.
+std::vector<InvariantLine> Summarize(const CouponFacts& facts,
+                                     const std::vector<Finding>& findings);
 
 }  // namespace ecom::ctl
