@@ -29,7 +29,8 @@ namespace {
 constexpr size_t kClaimsMax = 512 * 1024 - 16;
 /// Bounds how long one script call holds up everybody else: some 10 ms.
 constexpr size_t kParticipantsPerCall = 10000;
-constexpr absl::Duration kKeptAfterEnd = absl::Hours(24);
+/// How long the keys outlive coupon::kArmedPastEnd: a server's clock may be an hour behind Redis'.
+constexpr absl::Duration kKeptAfterUse = absl::Hours(2);
 constexpr size_t kRequestChars = 36;
 constexpr std::pair kVersionMin = {6, 2};  // SMISMEMBER
 
@@ -41,8 +42,8 @@ std::string MicrosOf(absl::Time time) {
 }
 
 std::string ExpiryMillisOf(absl::Time ends_at) {
-  return absl::StrCat(
-      std::clamp(absl::ToUnixMillis(ends_at + kKeptAfterEnd), int64_t{0}, kMicrosMax / 1000));
+  const absl::Time expiry = ends_at + coupon::kArmedPastEnd + kKeptAfterUse;
+  return absl::StrCat(std::clamp(absl::ToUnixMillis(expiry), int64_t{0}, kMicrosMax / 1000));
 }
 
 absl::StatusOr<Admission> AdmissionOf(char letter) {

@@ -30,12 +30,12 @@ struct GateHolder {
 ///
 /// Four keys hold a coupon: `coupon:issue:async:<what>:<id>` with stock (a string), participants (a
 /// set), reservations (a hash from user to "request:microseconds") and meta (a hash). They expire
-/// 24 h after the campaign's end. Each Admit checks that stock and participants make up the sum
-/// that the gate was armed with, and that there are as many reservations as meta says; a gate that
-/// somebody flushed, cut or changed by hand answers FAILED_PRECONDITION. So does one in a Redis
-/// that was restarted or failed over since: it may have lost the last second. Redis' own clock
-/// decides whether the window, as it was when the gate was armed, is open, and dates the
-/// reservations.
+/// two hours after the last server has stopped using them (coupon::kArmedPastEnd), so never in a
+/// live gate. Each Admit checks that stock and participants make up the sum that the gate was armed
+/// with, and that there are as many reservations as meta says; a gate that somebody flushed, cut or
+/// changed by hand answers FAILED_PRECONDITION. So does one in a Redis that was restarted or failed
+/// over since: it may have lost the last second. Redis' own clock decides whether the window, as it
+/// was when the gate was armed, is open, and dates the reservations.
 ///
 /// Redis must run with `noeviction`: one that evicts forgets who holds a coupon. Thread-safe; the
 /// request path, the recorders and the reconciler's side have a connection each, made anew after a
@@ -72,8 +72,8 @@ class RedisCouponGate final : public coupon::CouponGate, public coupon::GateCont
 
   /// As the port says, in two round trips and one more for each 10,000 participants. A call that
   /// comes late must not undo what others did, so a gate that is open at this generation stays as
-  /// it is. FAILED_PRECONDITION, too, when `contents` names a participant twice, and when the
-  /// campaign ended more than 24 h ago.
+  /// it is. FAILED_PRECONDITION, too, when `contents` names a participant twice, and when the keys
+  /// would expire at once.
   absl::Status Arm(const coupon::Coupon& coupon, coupon::GateContents contents) override;
   /// As the port says. What it admitted is always on its way perhaps: another server may have been
   /// told a moment ago.
