@@ -48,7 +48,8 @@ class CouponGate {
 
   /// Finds the reservation of each user, in order; nullopt where there is none. One round trip.
   ///
-  /// * FAILED_PRECONDITION: the gate is not armed at `coupon.gate_generation`, so it does not know.
+  /// * FAILED_PRECONDITION: the gate is not armed at `coupon.gate_generation`, or holds what is no
+  ///   reservation, so it does not know.
   /// * UNAVAILABLE: it cannot be asked.
   virtual absl::StatusOr<std::vector<std::optional<RequestId>>> FindReservations(
       const Coupon& coupon, std::span<const UserId> users) = 0;
@@ -124,7 +125,10 @@ class GateControl {
   virtual absl::StatusOr<std::optional<GateState>> Inspect(const Coupon& coupon) = 0;
 
   /// Reads up to `reservations_max` reservations that were made before `before`, in no special
-  /// order. Returns UNAVAILABLE.
+  /// order.
+  ///
+  /// * FAILED_PRECONDITION: the gate holds what is no reservation; rebuild it.
+  /// * UNAVAILABLE: it cannot be reached; ask again.
   virtual absl::StatusOr<std::vector<Reservation>> FindReservationsBefore(CouponId coupon,
                                                                           absl::Time before,
                                                                           int reservations_max) = 0;

@@ -316,9 +316,18 @@ absl::StatusOr<std::vector<Reservation>> Reconciler::FindLost(const Coupon& coup
   return lost;
 }
 
-/// Tells the gate of rows that it has not heard of, and appends again what is no row.
+/// Tells the gate of rows that it has not heard of, and appends again what is no row. A gate that
+/// holds what is no reservation contradicts the rows: only a rebuild cures it.
 absl::Status Reconciler::SettleOrRepublish(const Coupon& coupon) {
-  ASSIGN_OR_RETURN(const std::vector<Reservation> lost, FindLost(coupon));
+  const absl::StatusOr<std::vector<Reservation>> found = FindLost(coupon);
+  if (absl::IsFailedPrecondition(found.status())) {
+    base::Log(base::Level::kWarn, "the gate's reservations cannot be read; it is rebuilt",
+              {{"coupon_id", coupon.id.value}, {"error", found.status()}});
+    RequestRebuild(coupon.id);
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(found.status());
+  const std::vector<Reservation>& lost = *found;
   if (lost.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::unique_ptr<GateLock> lock,
                    deps_.authority.LockGates(absl::ZeroDuration()));

@@ -163,6 +163,25 @@ INSTANTIATE_TEST_SUITE_P(
                     Tampering{"MetaIsAList", {"RPUSH", kMeta, "1"}}),
     [](const auto& param) { return std::string(param.param.name); });
 
+TEST_F(RedisGate, SaysThatItIsSpoiltWhenAReservationCannotBeRead) {
+  const auto find = [this] {
+    return backend_.control().FindReservationsBefore(coupon_.id, backend_.Now(), 10).status();
+  };
+  ArmAndUse();
+  backend_.server().Do({"HSET", kReservations, "2", "nonsense"});  // the sums are right
+  EXPECT_TRUE(Inspect().open);
+  EXPECT_TRUE(absl::IsFailedPrecondition(find())) << find();
+  const absl::Status asked =
+      backend_.gate().FindReservations(coupon_, std::vector{coupon::UserId{2}}).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(asked)) << asked;
+  backend_.server().Do({"DEL", kReservations});
+  backend_.server().Do({"HSET", kReservations, "nobody", "nonsense"});
+  EXPECT_TRUE(absl::IsFailedPrecondition(find())) << find();
+  backend_.server().Do({"DEL", kReservations});
+  backend_.server().Do({"SET", kReservations, "a string"});
+  EXPECT_TRUE(absl::IsFailedPrecondition(find())) << find();
+}
+
 TEST_F(RedisGate, LoadsItsScriptsAgainWhenRedisForgotThem) {
   Arm({.stock = 5});
   ASSERT_TRUE(Admit({ClaimOf(1)}).ok());

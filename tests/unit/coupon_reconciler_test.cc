@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/log.h"
 #include "support/coupon_pipeline.h"
 
 namespace ecom::tests {
@@ -311,6 +312,54 @@ TEST_F(Reconciler, FindsALostReservationWhileOthersKeepComing) {
   EXPECT_EQ(pipeline_.reconciler.stats().republished, 1);
   pipeline_.store.FailRecords(0, false);
   ASSERT_TRUE(pipeline_.Drain());
+}
+
+/// A gate one of whose reservations cannot be read until it is armed again.
+class SpoiltControl final : public coupon::GateControl {
+ public:
+  explicit SpoiltControl(coupon::GateControl& control) : control_(control) {}
+
+  absl::Status Arm(const coupon::Coupon& coupon, coupon::GateContents contents) override {
+    spoilt_ = false;
+    return control_.Arm(coupon, std::move(contents));
+  }
+  absl::StatusOr<coupon::ClosedGate> Close(const coupon::Coupon& coupon) override {
+    return control_.Close(coupon);
+  }
+  absl::Status Disarm(coupon::CouponId coupon) override { return control_.Disarm(coupon); }
+  absl::StatusOr<std::optional<coupon::GateState>> Inspect(const coupon::Coupon& coupon) override {
+    return control_.Inspect(coupon);
+  }
+  absl::StatusOr<std::vector<coupon::Reservation>> FindReservationsBefore(
+      coupon::CouponId coupon, absl::Time before, int reservations_max) override {
+    if (spoilt_) return absl::FailedPreconditionError("spoilt by the test");
+    return control_.FindReservationsBefore(coupon, before, reservations_max);
+  }
+
+ private:
+  coupon::GateControl& control_;
+  bool spoilt_ = true;
+};
+
+TEST_F(Reconciler, RebuildsAGateWhoseReservationsCannotBeRead) {
+  Reconcile();
+  SpoiltControl control(pipeline_.backend.control());
+  coupon::Reconciler reconciler(
+      {.ack_deadline = absl::Milliseconds(5)},
+      {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.gate(), control,
+       pipeline_.log, pipeline_.backend.progress(), pipeline_.directory,
+       pipeline_.backend.clock()});
+  pipeline_.log.LoseAppends(true);
+  EXPECT_TRUE(absl::IsUnavailable(pipeline_.Issue(1, 1).status()));
+  pipeline_.log.LoseAppends(false);
+  base::LogCapture log;
+  const absl::Status found = reconciler.Reconcile();
+  EXPECT_TRUE(found.ok()) << found;
+  EXPECT_EQ(log.Lines().size(), 1u);
+  ASSERT_TRUE(reconciler.Reconcile().ok());
+  EXPECT_EQ(reconciler.stats().rebuilds, 1);
+  EXPECT_EQ(State().stock, 10);
+  EXPECT_EQ(State().reservations, 0);
 }
 
 TEST_F(Reconciler, SaysWhatItWouldDoAndDoesNothing) {

@@ -94,7 +94,8 @@ absl::StatusOr<Held> HeldOf(std::string_view value) {
   int64_t micros = 0;
   if (!request || value.size() <= kRequestChars || value[kRequestChars] != ':' ||
       !absl::SimpleAtoi(std::string(value.substr(kRequestChars + 1)), &micros)) {
-    return absl::UnavailableError("Redis: a reservation that is none; the gate was tampered with");
+    return absl::FailedPreconditionError(
+        "Redis: a reservation that is none; the gate was tampered with");
   }
   return Held{.request = *request, .claimed_at = absl::FromUnixMicros(micros)};
 }
@@ -295,6 +296,7 @@ absl::StatusOr<std::vector<Reservation>> RedisCouponGate::FindReservationsBefore
   do {
     const Command command = {"HSCAN", Key("reservations", coupon), cursor, "COUNT", "1000"};
     auto replies = control_.Run({&command, 1});
+    if (absl::IsFailedPrecondition(replies.status())) return replies.status();
     if (!replies.ok()) return Unavailable(replies.status());
     const auto parts = ElementsOf(*(*replies)[0]);
     if (parts.size() != 2) return Unexpected("HSCAN");
@@ -304,7 +306,8 @@ absl::StatusOr<std::vector<Reservation>> RedisCouponGate::FindReservationsBefore
       if (found.size() >= static_cast<size_t>(std::max(0, reservations_max))) return found;
       coupon::UserId user;
       if (!absl::SimpleAtoi(std::string(TextOf(*pairs[i])), &user.value)) {
-        return Unexpected("HSCAN");
+        return absl::FailedPreconditionError(
+            "Redis: a reservation of nobody; the gate was tampered with");
       }
       ASSIGN_OR_RETURN(const Held held, HeldOf(TextOf(*pairs[i + 1])));
       if (held.claimed_at >= before || !seen.insert(user).second) continue;
@@ -359,10 +362,9 @@ absl::StatusOr<GateHolder> RedisCouponGate::ReadHolder(const coupon::Holder& hol
   GateHolder found = {.is_participant = (*replies)[0]->integer == 1};
   const redisReply& value = *(*replies)[1];
   if (value.type != REDIS_REPLY_STRING) return found;
-  const auto held = HeldOf(TextOf(value));
-  if (!held.ok()) return absl::FailedPreconditionError(held.status().message());
-  found.reservation = Reservation{.claim = {.holder = holder, .request = held->request},
-                                  .claimed_at = held->claimed_at};
+  ASSIGN_OR_RETURN(const Held held, HeldOf(TextOf(value)));
+  found.reservation = Reservation{.claim = {.holder = holder, .request = held.request},
+                                  .claimed_at = held.claimed_at};
   return found;
 }
 
