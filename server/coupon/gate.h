@@ -124,14 +124,13 @@ class GateControl {
   /// when there is none. Returns UNAVAILABLE.
   virtual absl::StatusOr<std::optional<GateState>> Inspect(const Coupon& coupon) = 0;
 
-  /// Reads up to `reservations_max` reservations that were made before `before`, in no special
-  /// order.
+  /// Reads up to `reservations_max` reservations that are older than `age`, in no special order. By
+  /// the clock that dated them, as the caller's may be another one.
   ///
   /// * FAILED_PRECONDITION: the gate holds what is no reservation; rebuild it.
   /// * UNAVAILABLE: it cannot be reached; ask again.
-  virtual absl::StatusOr<std::vector<Reservation>> FindReservationsBefore(CouponId coupon,
-                                                                          absl::Time before,
-                                                                          int reservations_max) = 0;
+  virtual absl::StatusOr<std::vector<Reservation>> FindReservationsOlderThan(
+      CouponId coupon, absl::Duration age, int reservations_max) = 0;
 };
 
 }  // namespace ecom::coupon

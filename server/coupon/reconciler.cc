@@ -299,19 +299,21 @@ absl::Status Reconciler::WaitForBarrier(const Coupon& coupon, int partitions,
 /// are still there.
 absl::StatusOr<std::vector<Reservation>> Reconciler::FindLost(const Coupon& coupon) {
   if (!suspects_.contains(coupon.id)) {
-    const absl::Time before = deps_.clock.Now() - options_.reservation_age_max;
-    ASSIGN_OR_RETURN(const std::vector<Reservation> old,
-                     deps_.control.FindReservationsBefore(coupon.id, before, 1));
+    const absl::Duration since = deps_.clock.Monotonic();
+    ASSIGN_OR_RETURN(
+        const std::vector<Reservation> old,
+        deps_.control.FindReservationsOlderThan(coupon.id, options_.reservation_age_max, 1));
     if (old.empty()) return old;
     ASSIGN_OR_RETURN(LogPositions ends, deps_.progress.Ends());
-    suspects_[coupon.id] = {.before = before, .ends = std::move(ends)};
+    suspects_[coupon.id] = {.since = since, .ends = std::move(ends)};
   }
   const Suspects& suspects = suspects_[coupon.id];
   ASSIGN_OR_RETURN(const LogPositions committed, deps_.progress.Committed());
   if (!Reached(committed, suspects.ends)) return std::vector<Reservation>();
-  ASSIGN_OR_RETURN(
-      std::vector<Reservation> lost,
-      deps_.control.FindReservationsBefore(coupon.id, suspects.before, options_.republish_max));
+  const absl::Duration age =
+      options_.reservation_age_max + deps_.clock.Monotonic() - suspects.since;
+  ASSIGN_OR_RETURN(std::vector<Reservation> lost,
+                   deps_.control.FindReservationsOlderThan(coupon.id, age, options_.republish_max));
   suspects_.erase(coupon.id);
   return lost;
 }

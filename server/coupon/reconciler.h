@@ -117,10 +117,10 @@ class Reconciler {
     int64_t uncured = 0;
   };
 
-  /// Reservations made before `before` are lost, unless they are settled once the log is committed
-  /// up to `ends`.
+  /// Reservations that were old by `since` (monotonic) are lost, unless they are settled once the
+  /// log is committed up to `ends`.
   struct Suspects {
-    absl::Time before;
+    absl::Duration since;
     LogPositions ends;
   };
 

@@ -167,17 +167,21 @@ TEST_P(CouponGate, ListsReservationsByAgeUpToABound) {
   Admit({old});
   backend_->PassTime(absl::Seconds(10));
   const absl::Time now = backend_->Now();
-  Admit({ClaimOf(2)});  // made at `now`, and not before it
-  auto before = backend_->control().FindReservationsBefore(coupon_.id, now, 10);
-  ASSERT_TRUE(before.ok());
-  ASSERT_EQ(before->size(), 1u);
-  EXPECT_EQ((*before)[0].claim.request, old.request);
-  EXPECT_LE((*before)[0].claimed_at, now - absl::Seconds(10));
-  EXPECT_GE((*before)[0].claimed_at, now - absl::Seconds(10) - backend_->clock_tolerance());
-  const absl::Time later = now + absl::Seconds(1) + backend_->clock_tolerance();
-  EXPECT_EQ(backend_->control().FindReservationsBefore(coupon_.id, later, 10)->size(), 2u);
-  auto bounded = backend_->control().FindReservationsBefore(coupon_.id, later, 1);
-  EXPECT_EQ(bounded->size(), 1u);
+  Admit({ClaimOf(2)});
+  const auto find = [this](absl::Duration age, int max) {
+    auto found = backend_->control().FindReservationsOlderThan(coupon_.id, age, max);
+    EXPECT_TRUE(found.ok()) << found.status();
+    return *std::move(found);
+  };
+  const auto old_ones = find(absl::Seconds(9), 10);
+  ASSERT_EQ(old_ones.size(), 1u);
+  EXPECT_EQ(old_ones[0].claim.request, old.request);
+  EXPECT_LE(old_ones[0].claimed_at, now - absl::Seconds(10));
+  EXPECT_GE(old_ones[0].claimed_at, now - absl::Seconds(10) - backend_->clock_tolerance());
+  EXPECT_TRUE(find(absl::Seconds(10) + backend_->clock_tolerance(), 10).empty());
+  backend_->PassTime(absl::Milliseconds(1));
+  EXPECT_EQ(find(absl::ZeroDuration(), 10).size(), 2u);
+  EXPECT_EQ(find(absl::ZeroDuration(), 1).size(), 1u);
 }
 
 TEST_P(CouponGate, ForgetsEverythingWhenArmedAgain) {

@@ -165,7 +165,9 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST_F(RedisGate, SaysThatItIsSpoiltWhenAReservationCannotBeRead) {
   const auto find = [this] {
-    return backend_.control().FindReservationsBefore(coupon_.id, backend_.Now(), 10).status();
+    return backend_.control()
+        .FindReservationsOlderThan(coupon_.id, absl::ZeroDuration(), 10)
+        .status();
   };
   ArmAndUse();
   backend_.server().Do({"HSET", kReservations, "2", "nonsense"});  // the sums are right
@@ -268,7 +270,7 @@ TEST_F(RedisGate, SaysUnavailableWhileRedisIsGoneAndFindsANewOneNotReady) {
   EXPECT_TRUE(absl::IsUnavailable(backend_.control().Disarm(coupon_.id)));
   EXPECT_TRUE(absl::IsUnavailable(backend_.control().Inspect(coupon_).status()));
   EXPECT_TRUE(absl::IsUnavailable(
-      backend_.control().FindReservationsBefore(coupon_.id, absl::Now(), 1).status()));
+      backend_.control().FindReservationsOlderThan(coupon_.id, {}, 1).status()));
   backend_.server().Start();
   EXPECT_TRUE(absl::IsFailedPrecondition(Admit({ClaimOf(2)}).status()));
   EXPECT_TRUE(absl::IsFailedPrecondition(backend_.control().Arm(coupon_, {.stock = 5})));
@@ -349,7 +351,7 @@ TEST_F(RedisGate, DecidesEightThousandClaimsInOneRoundTrip) {
   const auto reservations = backend_.gate().FindReservations(coupon_, users);
   ASSERT_TRUE(reservations.ok());
   EXPECT_EQ((*reservations)[5000], claims[5000].request);
-  const auto all = backend_.control().FindReservationsBefore(coupon_.id, backend_.Now(), 100000);
+  const auto all = backend_.redis().FindReservationsBefore(coupon_.id, backend_.Now(), 100000);
   ASSERT_TRUE(all.ok()) << all.status();
   EXPECT_EQ(all->size(), static_cast<size_t>(kStockUnits));
   ASSERT_TRUE(backend_.gate().Recorded(claims).ok());
@@ -380,7 +382,7 @@ TEST_F(RedisGate, KeepsTheLastDigitOfTheBiggestUserIdAndTheTime) {
   EXPECT_EQ((*admissions)[1].verdict, Verdict::kAdmitted);
   EXPECT_EQ(backend_.server().Do({"SISMEMBER", kParticipants, "9223372036854775807"}), "1");
   const auto found =
-      backend_.control().FindReservationsBefore(coupon_.id, after + absl::Seconds(1), 10);
+      backend_.redis().FindReservationsBefore(coupon_.id, after + absl::Seconds(1), 10);
   ASSERT_TRUE(found.ok());
   ASSERT_EQ(found->size(), 2u);
   for (const coupon::Reservation& reservation : *found) {

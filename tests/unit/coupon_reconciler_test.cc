@@ -128,6 +128,30 @@ TEST_F(Reconciler, AppendsAgainAReservationThatTheLogHasLost) {
   EXPECT_EQ(pipeline_.backend.CountIssues({1}), 1);
 }
 
+TEST_F(Reconciler, LeavesItToTheGatesClockHowOldAReservationIs) {
+  pipeline_.backend.clock().Advance(absl::Minutes(30));  // so that the coupon is open for both
+  for (const absl::Duration ahead : {absl::Hours(1), -absl::Hours(1)}) {
+    FakeClock clock;
+    clock.Advance(absl::Minutes(30) + ahead);
+    coupon::Reconciler other({.ack_deadline = absl::Milliseconds(5)},
+                             {pipeline_.store, pipeline_.backend.authority(),
+                              pipeline_.backend.gate(), pipeline_.backend.control(), pipeline_.log,
+                              pipeline_.backend.progress(), pipeline_.directory, clock});
+    ASSERT_TRUE(other.EnsureArmed({1}).ok());
+    pipeline_.log.LoseAppends(true);
+    EXPECT_FALSE(pipeline_.Issue(1, ahead > absl::ZeroDuration() ? 1 : 2).ok());
+    pipeline_.log.LoseAppends(false);
+    ASSERT_TRUE(other.Reconcile().ok());
+    EXPECT_EQ(other.stats().republished, 0) << ahead;
+    pipeline_.backend.clock().Advance(absl::Seconds(11));
+    clock.Advance(absl::Seconds(11));
+    ASSERT_TRUE(other.Reconcile().ok());
+    EXPECT_EQ(other.stats().republished, 1) << ahead;
+    ASSERT_TRUE(pipeline_.Drain());
+    ASSERT_TRUE(Eventually([this] { return State().reservations == 0; }));
+  }
+}
+
 TEST_F(Reconciler, LeavesOldReservationsAloneWhileTheRecorderLags) {
   Reconcile();
   pipeline_.store.FailRecords(1000000, /*after_commit=*/false);
@@ -330,10 +354,10 @@ class SpoiltControl final : public coupon::GateControl {
   absl::StatusOr<std::optional<coupon::GateState>> Inspect(const coupon::Coupon& coupon) override {
     return control_.Inspect(coupon);
   }
-  absl::StatusOr<std::vector<coupon::Reservation>> FindReservationsBefore(
-      coupon::CouponId coupon, absl::Time before, int reservations_max) override {
+  absl::StatusOr<std::vector<coupon::Reservation>> FindReservationsOlderThan(
+      coupon::CouponId coupon, absl::Duration age, int reservations_max) override {
     if (spoilt_) return absl::FailedPreconditionError("spoilt by the test");
-    return control_.FindReservationsBefore(coupon, before, reservations_max);
+    return control_.FindReservationsOlderThan(coupon, age, reservations_max);
   }
 
  private:

@@ -58,7 +58,9 @@ Admission EmbeddedCouponGate::Decide(Gate& gate, const Claim& claim, bool in_win
   }
   --gate.stock;
   gate.participants.insert(claim.holder.user);
-  gate.reservations.emplace(claim.holder.user, Held{.request = claim.request, .claimed_at = now});
+  gate.reservations.emplace(
+      claim.holder.user,
+      Held{.request = claim.request, .claimed_at = now, .since = clock_.Monotonic()});
   return {.verdict = Verdict::kAdmitted};
 }
 
@@ -138,15 +140,16 @@ absl::StatusOr<std::optional<coupon::GateState>> EmbeddedCouponGate::Inspect(
                            .reservations = static_cast<int64_t>(gate.reservations.size())};
 }
 
-absl::StatusOr<std::vector<coupon::Reservation>> EmbeddedCouponGate::FindReservationsBefore(
-    CouponId coupon, absl::Time before, int reservations_max) {
+absl::StatusOr<std::vector<coupon::Reservation>> EmbeddedCouponGate::FindReservationsOlderThan(
+    CouponId coupon, absl::Duration age, int reservations_max) {
+  const absl::Duration now = clock_.Monotonic();
   std::vector<coupon::Reservation> found;
   std::lock_guard lock(mutex_);
   const auto position = gates_.find(coupon);
   if (position == gates_.end()) return found;
   for (const auto& [user, held] : position->second.reservations) {
     if (found.size() >= static_cast<size_t>(reservations_max)) break;
-    if (held.claimed_at >= before) continue;
+    if (now - held.since <= age) continue;
     found.push_back({.claim = {.holder = {.coupon = coupon, .user = user}, .request = held.request},
                      .claimed_at = held.claimed_at});
   }

@@ -38,13 +38,14 @@ class EmbeddedCouponGate final : public coupon::CouponGate, public coupon::GateC
   absl::StatusOr<coupon::ClosedGate> Close(const coupon::Coupon& coupon) override;
   absl::Status Disarm(coupon::CouponId coupon) override;
   absl::StatusOr<std::optional<coupon::GateState>> Inspect(const coupon::Coupon& coupon) override;
-  absl::StatusOr<std::vector<coupon::Reservation>> FindReservationsBefore(
-      coupon::CouponId coupon, absl::Time before, int reservations_max) override;
+  absl::StatusOr<std::vector<coupon::Reservation>> FindReservationsOlderThan(
+      coupon::CouponId coupon, absl::Duration age, int reservations_max) override;
 
  private:
   struct Held {
     coupon::RequestId request;
     absl::Time claimed_at;
+    absl::Duration since;  // monotonic: the wall clock may jump
   };
 
   struct Gate {

@@ -287,6 +287,12 @@ absl::StatusOr<std::optional<GateState>> RedisCouponGate::Inspect(const coupon::
                    .reservations = numbers[5]};
 }
 
+absl::StatusOr<std::vector<Reservation>> RedisCouponGate::FindReservationsOlderThan(
+    CouponId coupon, absl::Duration age, int reservations_max) {
+  ASSIGN_OR_RETURN(const absl::Time now, Now());
+  return FindReservationsBefore(coupon, now - age, reservations_max);
+}
+
 absl::StatusOr<std::vector<Reservation>> RedisCouponGate::FindReservationsBefore(
     CouponId coupon, absl::Time before, int reservations_max) {
   std::vector<Reservation> found;
@@ -377,6 +383,20 @@ std::string RedisCouponGate::Key(const char* what, CouponId coupon) const {
 std::vector<std::string> RedisCouponGate::Keys(CouponId coupon) const {
   return {Key("stock", coupon), Key("participants", coupon), Key("reservations", coupon),
           Key("meta", coupon)};
+}
+
+/// By the clock that dates the reservations.
+absl::StatusOr<absl::Time> RedisCouponGate::Now() {
+  const Command command = {"TIME"};
+  const auto replies = control_.Run({&command, 1});
+  if (!replies.ok()) return Unavailable(replies.status());
+  const auto parts = ElementsOf(*(*replies)[0]);
+  int64_t seconds = 0, micros = 0;
+  if (parts.size() != 2 || !absl::SimpleAtoi(std::string(TextOf(*parts[0])), &seconds) ||
+      !absl::SimpleAtoi(std::string(TextOf(*parts[1])), &micros)) {
+    return Unexpected("TIME");
+  }
+  return absl::FromUnixSeconds(seconds) + absl::Microseconds(micros);
 }
 
 /// What the reconciler's side hears: FAILED_PRECONDITION from a script, else UNAVAILABLE.

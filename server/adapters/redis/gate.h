@@ -82,9 +82,14 @@ class RedisCouponGate final : public coupon::CouponGate, public coupon::GateCont
   /// As the port says. `open` is false also when Admit would not find the gate whole; a number that
   /// cannot be read is -1.
   absl::StatusOr<std::optional<coupon::GateState>> Inspect(const coupon::Coupon& coupon) override;
-  /// As the port says, in one round trip for each 1,000 reservations that are read.
-  absl::StatusOr<std::vector<coupon::Reservation>> FindReservationsBefore(
-      coupon::CouponId coupon, absl::Time before, int reservations_max) override;
+  /// As the port says, in one round trip and one more for each 1,000 reservations that are read.
+  absl::StatusOr<std::vector<coupon::Reservation>> FindReservationsOlderThan(
+      coupon::CouponId coupon, absl::Duration age, int reservations_max) override;
+
+  /// As FindReservationsOlderThan, for whoever names a moment of Redis' clock.
+  absl::StatusOr<std::vector<coupon::Reservation>> FindReservationsBefore(coupon::CouponId coupon,
+                                                                          absl::Time before,
+                                                                          int reservations_max);
 
   /// Reads the participants, in one round trip for each 1,000; for whoever checks the gate, which
   /// stays open meanwhile: who comes or goes while it is read may be missing. Memory: 8 bytes each.
@@ -103,6 +108,7 @@ class RedisCouponGate final : public coupon::CouponGate, public coupon::GateCont
   /// stock, participants, reservations, meta: as the scripts take them.
   std::vector<std::string> Keys(coupon::CouponId coupon) const;
   absl::StatusOr<Reply> Control(const ScriptCall& call, std::string_view home = "");
+  absl::StatusOr<absl::Time> Now();
 
   const Options options_;
   // Whoever waits for a Redis that does not answer holds up only its like.
