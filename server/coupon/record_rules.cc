@@ -11,11 +11,13 @@ namespace ecom::coupon {
 RecordRules::RecordRules(std::span<const LogRecord> batch, const LogPositions& announced)
     : batch_(batch) {
   for (const auto& [partition, position] : announced) {
-    partitions_[partition].next.announced = position;
+    partitions_[partition].announced = position;
   }
   for (const LogRecord& record : batch) {
     PartitionFacts& facts = partitions_[record.partition];
-    facts.next.recorded = std::max(facts.next.recorded, record.position + 1);
+    PartitionProgress& in_batch = facts.in_batch;
+    if (in_batch.recorded == 0) in_batch.announced = record.position;
+    in_batch.recorded = std::max(in_batch.recorded, record.position + 1);
     if (const auto* claim = std::get_if<AdmittedClaim>(&record.record)) {
       coupons_.try_emplace(claim->holder.coupon);
     } else if (const auto* barrier = std::get_if<Barrier>(&record.record)) {
@@ -56,10 +58,16 @@ void RecordRules::KnowBarrier(CouponId id, LogPartition partition, Generation pa
 }
 
 void RecordRules::KnowProgress(LogPartition partition, PartitionProgress progress) {
-  PartitionFacts& facts = partitions_[partition];
-  facts.known = progress;
-  facts.next.recorded = std::max(facts.next.recorded, progress.recorded);
-  facts.next.announced = std::max(facts.next.announced, progress.announced);
+  partitions_[partition].known = progress;
+}
+
+/// Marks grow; but in a log that was made anew, they begin again with the batch that shows it. What
+/// a recorder announced beyond all that is recorded, it announced in the log before.
+PartitionProgress RecordRules::PartitionFacts::Next() const {
+  if (restarts) return in_batch;
+  const LogPosition recorded = std::max(known.recorded, in_batch.recorded);
+  const LogPosition to = announced <= recorded ? announced : 0;
+  return {.recorded = recorded, .announced = std::max(known.announced, to)};
 }
 
 void RecordRules::KnowRow(const Holder& holder, RequestId request, absl::Time issued_at) {
@@ -97,11 +105,12 @@ RecordOutcome RecordRules::Pass(const Barrier& barrier, LogPartition partition) 
 RecordResult RecordRules::DecideClaim(const AdmittedClaim& claim, const LogRecord& record,
                                       absl::Time now) {
   CouponFacts& coupon = coupons_[claim.holder.coupon];
+  PartitionFacts& partition = partitions_[record.partition];
   if (!coupon.exists || coupon.incarnation != claim.incarnation) {
     return {.outcome = RecordOutcome::kUnknownCoupon};
   }
   if (const auto row = rows_.find(claim.holder); row != rows_.end()) {
-    const PartitionProgress& known = partitions_[record.partition].known;
+    const PartitionProgress& known = partition.known;
     const bool told_perhaps_not =
         record.position < known.recorded && record.position >= known.announced;
     if (told_perhaps_not && row->second.request == claim.request) {
@@ -117,6 +126,8 @@ RecordResult RecordRules::DecideClaim(const AdmittedClaim& claim, const LogRecor
     rejections_.push_back({.claim = &claim, .reason = "over-admitted"});
     return {.outcome = RecordOutcome::kOverAdmitted};
   }
+  // Everything up to the mark was decided before, and would be decided alike.
+  if (record.position < partition.known.recorded) partition.restarts = true;
   ++coupon.taken;
   rows_[claim.holder] = {.request = claim.request, .issued_at = now};
   new_rows_.push_back(&claim);
@@ -131,12 +142,14 @@ std::vector<std::pair<CouponId, int64_t>> RecordRules::taken() const {
   return taken;
 }
 
-std::vector<std::pair<LogPartition, PartitionProgress>> RecordRules::progress() const {
-  std::vector<std::pair<LogPartition, PartitionProgress>> moved;
+std::vector<RecordRules::ProgressMove> RecordRules::progress() const {
+  std::vector<ProgressMove> moves;
   for (const auto& [partition, facts] : partitions_) {
-    if (facts.next != facts.known) moved.push_back({partition, facts.next});
+    const PartitionProgress next = facts.Next();
+    if (next == facts.known) continue;
+    moves.push_back({.partition = partition, .to = next, .restarts = facts.restarts});
   }
-  return moved;
+  return moves;
 }
 
 }  // namespace ecom::coupon

@@ -33,6 +33,13 @@ class RecordRules {
     std::string_view reason;
   };
 
+  struct ProgressMove {
+    LogPartition partition;
+    PartitionProgress to;
+    /// The partition was made anew, so its marks go back; else they only grow.
+    bool restarts;
+  };
+
   using BarrierKey = std::pair<CouponId, LogPartition>;
 
   /// `batch` must outlive the rules.
@@ -59,7 +66,7 @@ class RecordRules {
   std::vector<std::pair<CouponId, int64_t>> taken() const;
   const absl::btree_map<BarrierKey, Generation>& passed_barriers() const { return passed_now_; }
   /// Only partitions whose progress moved.
-  std::vector<std::pair<LogPartition, PartitionProgress>> progress() const;
+  std::vector<ProgressMove> progress() const;
 
  private:
   struct CouponFacts {
@@ -74,7 +81,11 @@ class RecordRules {
   };
   struct PartitionFacts {
     PartitionProgress known;
-    PartitionProgress next;
+    PartitionProgress in_batch;  // from the first record to the last; none: empty
+    LogPosition announced = 0;   // as the recorder says
+    bool restarts = false;
+
+    PartitionProgress Next() const;
   };
 
   RecordResult DecideOne(const LogRecord& record, absl::Time now);

@@ -96,6 +96,7 @@ absl::StatusOr<bool> Recorder::RecordOneBatch() {
   if (!aftermath.dead.empty()) RETURN_IF_ERROR(deps_.dead_letters.Add(aftermath.dead));
   if (!aftermath.issued.empty()) RETURN_IF_ERROR(deps_.feed.Publish(aftermath.issued));
   base::Failpoint("recorder.after-events");
+  announced_.clear();  // the store knows it, and the log may be made anew
   for (const LogRecord& record : batch) announced_[record.partition] = record.position + 1;
   announced_is_stored_ = false;
   RETURN_IF_ERROR(deps_.source.Commit(batch));

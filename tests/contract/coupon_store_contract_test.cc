@@ -172,6 +172,32 @@ TEST_P(CouponStore, TellsApartWhatMayNotHaveBeenPublishedWhenItComesAgain) {
   EXPECT_EQ(Record({second}), std::vector{RecordOutcome::kDuplicate});
 }
 
+TEST_P(CouponStore, TellsApartWhatMayNotHaveBeenPublishedInALogThatWasMadeAnew) {
+  position_ = 1000;
+  Record({RecordOf(1)});
+  const coupon::LogPositions announced = {{0, position_ + 1}};  // and so of the log before
+  Record({}, announced);
+  position_ = 0;
+  const LogRecord first = RecordOf(2);
+  EXPECT_EQ(Record({first}, announced), std::vector{RecordOutcome::kIssued});
+  EXPECT_EQ(Record({first}), std::vector{RecordOutcome::kIssuedEarlier});
+  EXPECT_EQ(Record({first}, announced), std::vector{RecordOutcome::kIssuedEarlier});
+  EXPECT_EQ(Record({first}), std::vector{RecordOutcome::kIssuedEarlier})
+      << "another recorder may remember for long what it announced in the log before";
+  Record({}, {{0, first.position + 1}});
+  EXPECT_EQ(Record({first}), std::vector{RecordOutcome::kDuplicate});
+}
+
+TEST_P(CouponStore, KeepsItsMarksWhenTheWholeLogIsReadAgain) {
+  const std::vector<LogRecord> batch = {RecordOf(1), RecordOf(2), BarrierOf(2), RecordOf(3)};
+  Record(batch);
+  Record({}, {{0, position_ + 1}});
+  Record({batch[0]});
+  Record({batch[1], batch[2]});
+  EXPECT_EQ(Record({batch[0], batch[1]}),
+            (std::vector{RecordOutcome::kDuplicate, RecordOutcome::kDuplicate}));
+}
+
 TEST_P(CouponStore, KnowsARepeatedAppendFromADeliveryThatIsRepeated) {
   const RequestId request = RequestId::Random();
   Record({RecordOf(1, request)});

@@ -128,13 +128,18 @@ absl::Status WriteDown(Connection& connection, const RecordRules& rules, absl::T
                            "MAX(gate_generation, excluded.gate_generation)"));
     RETURN_IF_ERROR(insert.Bind(key.first.value, key.second, generation.value).Run());
   }
-  for (const auto& [partition, progress] : rules.progress()) {
-    ASSIGN_OR_RETURN(Statement insert,
-                     connection.Prepare("INSERT INTO log_partitions (log_partition, recorded, "
-                                        "announced) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
-                                        "recorded = MAX(recorded, excluded.recorded), "
-                                        "announced = MAX(announced, excluded.announced)"));
-    RETURN_IF_ERROR(insert.Bind(partition, progress.recorded, progress.announced).Run());
+  for (const RecordRules::ProgressMove& move : rules.progress()) {
+    ASSIGN_OR_RETURN(
+        Statement insert,
+        connection.Prepare(move.restarts
+                               ? "INSERT OR REPLACE INTO log_partitions (log_partition, recorded, "
+                                 "announced) VALUES (?, ?, ?)"
+                               : "INSERT INTO log_partitions (log_partition, recorded, announced) "
+                                 "VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
+                                 "recorded = MAX(recorded, excluded.recorded), "
+                                 "announced = MAX(announced, excluded.announced)"));
+    insert.Bind(move.partition, move.to.recorded, move.to.announced);
+    RETURN_IF_ERROR(insert.Run());
   }
   return absl::OkStatus();
 }

@@ -187,14 +187,17 @@ absl::Status InsertProgress(Connection& connection, const RecordRules& rules) {
                            "GREATEST(gate_generation, VALUES(gate_generation))"));
     RETURN_IF_ERROR(insert.Bind(key.first.value, key.second, generation.value).Run().status());
   }
-  for (const auto& [partition, progress] : rules.progress()) {
+  for (const RecordRules::ProgressMove& move : rules.progress()) {
     ASSIGN_OR_RETURN(
         Statement insert,
-        connection.Prepare("INSERT INTO log_partitions (log_partition, recorded, announced) "
-                           "VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE "
-                           "recorded = GREATEST(recorded, VALUES(recorded)), "
-                           "announced = GREATEST(announced, VALUES(announced))"));
-    RETURN_IF_ERROR(insert.Bind(partition, progress.recorded, progress.announced).Run().status());
+        connection.Prepare(absl::StrCat(
+            "INSERT INTO log_partitions (log_partition, recorded, announced) VALUES (?, ?, ?) "
+            "ON DUPLICATE KEY UPDATE ",
+            move.restarts ? "recorded = VALUES(recorded), announced = VALUES(announced)"
+                          : "recorded = GREATEST(recorded, VALUES(recorded)), "
+                            "announced = GREATEST(announced, VALUES(announced))")));
+    insert.Bind(move.partition, move.to.recorded, move.to.announced);
+    RETURN_IF_ERROR(insert.Run().status());
   }
   return absl::OkStatus();
 }
