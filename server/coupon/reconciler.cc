@@ -309,7 +309,13 @@ absl::StatusOr<std::vector<Reservation>> Reconciler::FindLost(const Coupon& coup
   }
   const Suspects& suspects = suspects_[coupon.id];
   ASSIGN_OR_RETURN(const LogPositions committed, deps_.progress.Committed());
-  if (!Reached(committed, suspects.ends)) return std::vector<Reservation>();
+  if (!Reached(committed, suspects.ends)) {
+    ASSIGN_OR_RETURN(const LogPositions ends, deps_.progress.Ends());
+    // A log that is shorter than it was has been made anew: where the old one ended is never
+    // reached.
+    if (!Reached(ends, suspects.ends)) suspects_.erase(coupon.id);
+    return std::vector<Reservation>();
+  }
   const absl::Duration age =
       options_.reservation_age_max + deps_.clock.Monotonic() - suspects.since;
   ASSIGN_OR_RETURN(std::vector<Reservation> lost,

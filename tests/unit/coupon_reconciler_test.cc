@@ -128,6 +128,36 @@ TEST_F(Reconciler, AppendsAgainAReservationThatTheLogHasLost) {
   EXPECT_EQ(pipeline_.backend.CountIssues({1}), 1);
 }
 
+/// A log that ends, and is read, where the test says.
+class FakeProgress final : public coupon::LogProgress {
+ public:
+  coupon::LogPositions ends;
+  coupon::LogPositions committed;
+
+  absl::StatusOr<coupon::LogPositions> Ends() override { return ends; }
+  absl::StatusOr<coupon::LogPositions> Committed() override { return committed; }
+};
+
+TEST_F(Reconciler, FindsALostReservationInALogThatWasMadeAnew) {
+  Reconcile();
+  FakeProgress progress;
+  coupon::Reconciler other(
+      {}, {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.gate(),
+           pipeline_.backend.control(), pipeline_.log, progress, pipeline_.directory,
+           pipeline_.backend.clock()});
+  pipeline_.log.LoseAppends(true);
+  EXPECT_FALSE(pipeline_.Issue(1, 1).ok());
+  pipeline_.log.LoseAppends(false);
+  pipeline_.backend.clock().Advance(absl::Seconds(11));
+  progress.ends = {{0, 1000}, {1, 1000}};
+  progress.committed = {{0, 990}, {1, 1000}};
+  ASSERT_TRUE(other.Reconcile().ok());
+  progress.ends = progress.committed = {{0, 5}, {1, 1000}};
+  for (int pass = 0; pass < 2; ++pass) ASSERT_TRUE(other.Reconcile().ok());
+  EXPECT_EQ(other.stats().republished, 1);
+  ASSERT_TRUE(pipeline_.Drain());
+}
+
 TEST_F(Reconciler, LeavesItToTheGatesClockHowOldAReservationIs) {
   pipeline_.backend.clock().Advance(absl::Minutes(30));  // so that the coupon is open for both
   for (const absl::Duration ahead : {absl::Hours(1), -absl::Hours(1)}) {
