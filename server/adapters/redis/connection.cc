@@ -1,12 +1,8 @@
 #include "adapters/redis/connection.h"
 
 #include <hiredis/hiredis.h>
-#include <poll.h>
-#include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <string_view>
 #include <utility>
 
@@ -15,20 +11,6 @@
 
 namespace ecom::adapters::redis {
 namespace {
-
-/// CLOCK_MONOTONIC as an absl::Time, so that deadlines read well. No wall clock: that may jump.
-absl::Time MonotonicNow() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return absl::TimeFromTimespec(now);
-}
-
-void AppendRespTo(std::string& bytes, const Command& command) {
-  absl::StrAppend(&bytes, "*", command.size(), "\r\n");
-  for (const std::string& argument : command) {
-    absl::StrAppend(&bytes, "$", argument.size(), "\r\n", argument, "\r\n");
-  }
-}
 
 Command CommandOf(const ScriptCall& call, std::string_view name, std::string_view script) {
   Command command = {std::string(name), std::string(script), absl::StrCat(call.keys.size())};
@@ -66,9 +48,6 @@ std::string InfoField(const redisReply& info, std::string_view name) {
   return text.substr(begin, text.find_first_of("\r\n", begin) - begin);
 }
 
-void ReplyDeleter::operator()(redisReply* reply) const { freeReplyObject(reply); }
-void Connection::ContextDeleter::operator()(redisContext* context) const { redisFree(context); }
-
 Connection::Connection(Options options) : options_(std::move(options)) {}
 Connection::~Connection() = default;
 
@@ -104,7 +83,7 @@ absl::StatusOr<std::vector<Reply>> Connection::RunScripts(std::span<const Script
 
 absl::StatusOr<std::string> Connection::Home() {
   std::lock_guard lock(mutex_);
-  if (!context_ || !StillOpen()) {
+  if (!link_ || !link_->StillOpen()) {
     RETURN_IF_ERROR(EnsureConnected());
   } else {
     RETURN_IF_ERROR(LearnHomeAgain());
@@ -117,7 +96,7 @@ absl::StatusOr<std::string> Connection::Home() {
 absl::Status Connection::LearnHomeAgain() {
   const absl::Status learned = LearnHome({}, MonotonicNow() + options_.command_timeout);
   if (learned.ok()) return learned;
-  context_.reset();
+  link_.reset();
   return absl::UnavailableError(learned.message());  // the caller's commands were not sent
 }
 
@@ -133,63 +112,43 @@ absl::StatusOr<std::vector<Reply>> Connection::Exchange(std::span<const Command>
   auto replies = SendAndReceive(commands, MonotonicNow() + options_.command_timeout);
   // What comes late on this connection would be taken for the answer to another call. And one that
   // may not be written to may be about to become another primary.
-  if (!replies.ok() || std::any_of(replies->begin(), replies->end(), IsReadOnly)) context_.reset();
+  if (!replies.ok() || std::any_of(replies->begin(), replies->end(), IsReadOnly)) link_.reset();
   return replies;
 }
 
 absl::StatusOr<std::vector<Reply>> Connection::SendAndReceive(std::span<const Command> commands,
                                                               absl::Time deadline) {
-  std::string bytes;
-  for (const Command& command : commands) AppendRespTo(bytes, command);
-  RETURN_IF_ERROR(Send(bytes, deadline));
+  RETURN_IF_ERROR(link_->Send(commands, deadline));
   std::vector<Reply> replies;
   replies.reserve(commands.size());
   while (replies.size() < commands.size()) {
-    ASSIGN_OR_RETURN(replies.emplace_back(), Receive(deadline));
+    ASSIGN_OR_RETURN(replies.emplace_back(), link_->Receive(deadline));
   }
   return replies;
 }
 
+/// A connection that Redis closed between two calls has to be found out before sending: after it,
+/// the outcome would be unknown.
 absl::Status Connection::EnsureConnected() {
-  if (context_ && StillOpen()) return absl::OkStatus();
+  if (link_ && link_->StillOpen()) return absl::OkStatus();
+  link_.reset();
   const absl::Time deadline = MonotonicNow() + options_.connect_timeout;
-  absl::Status status = Connect(deadline);
-  if (status.ok()) status = Introduce(deadline);
+  auto link = Link::Connect(options_.address, deadline);
+  if (!link.ok()) return absl::UnavailableError(link.status().message());
+  link_ = *std::move(link);
+  const absl::Status status = Introduce(deadline);
   if (status.ok()) return status;
-  context_.reset();
+  link_.reset();
   // Whatever became of the introduction, the caller's commands were not sent.
   return absl::UnavailableError(status.message());
 }
 
-absl::Status Connection::Connect(absl::Time deadline) {
-  const Address& address = options_.address;
-  context_.reset(address.socket_path.empty()
-                     ? redisConnectNonBlock(address.host.c_str(), address.port)
-                     : redisConnectUnixNonBlock(address.socket_path.c_str()));
-  if (!context_) return RedisStatus(REDIS_ERR_OOM, 0, Progress::kNothingSent, "connect");
-  if (context_->err != 0) {
-    return RedisStatus(context_->err, errno, Progress::kNothingSent,
-                       absl::StrCat("connect (", static_cast<const char*>(context_->errstr), ")"));
-  }
-  RETURN_IF_ERROR(Wait(POLLOUT, deadline, Progress::kNothingSent));
-  int error = 0;
-  socklen_t size = sizeof(error);
-  if (getsockopt(context_->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
-  if (error != 0) return RedisStatus(REDIS_ERR_IO, error, Progress::kNothingSent, "connect");
-  context_->reader->maxbuf = 0;  // else hiredis frees and makes its buffer for each big answer
-  return absl::OkStatus();
-}
-
 /// Says who we are, and learns who is there.
 absl::Status Connection::Introduce(absl::Time deadline) {
-  const Address& address = options_.address;
-  std::vector<Command> commands;
-  if (!address.password.empty()) {
-    Command& auth = commands.emplace_back(Command{"AUTH"});
-    if (!address.user.empty()) auth.push_back(address.user);
-    auth.push_back(address.password);
+  std::vector<Command> commands = Greeting(options_.address);
+  if (options_.address.database != 0) {
+    commands.push_back({"SELECT", absl::StrCat(options_.address.database)});
   }
-  if (address.database != 0) commands.push_back({"SELECT", absl::StrCat(address.database)});
   return LearnHome(std::move(commands), deadline);
 }
 
@@ -207,65 +166,6 @@ absl::Status Connection::LearnHome(std::vector<Command> commands, absl::Time dea
   }
   home_ = absl::StrCat(run_id, "/", history);
   return absl::OkStatus();
-}
-
-/// A connection that Redis closed between two calls has to be found out before sending: after it,
-/// the outcome would be unknown.
-bool Connection::StillOpen() const {
-  char byte = 0;
-  const ssize_t peeked = recv(context_->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  return peeked < 0 && (errno == EAGAIN || errno == EINTR);
-}
-
-absl::Status Connection::Send(const std::string& bytes, absl::Time deadline) {
-  size_t sent = 0;
-  while (sent < bytes.size()) {
-    const Progress progress = sent == 0 ? Progress::kNothingSent : Progress::kSent;
-    const ssize_t taken =
-        send(context_->fd, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (taken >= 0) {
-      sent += static_cast<size_t>(taken);
-      continue;
-    }
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) return RedisStatus(REDIS_ERR_IO, errno, progress, "send");
-    RETURN_IF_ERROR(Wait(POLLOUT, deadline, progress));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<Reply> Connection::Receive(absl::Time deadline) {
-  std::array<char, 16384> buffer;
-  for (;;) {
-    void* reply = nullptr;
-    if (redisReaderGetReply(context_->reader, &reply) != REDIS_OK) {
-      return RedisStatus(context_->reader->err, 0, Progress::kSent, "receive");
-    }
-    if (reply != nullptr) return Reply(static_cast<redisReply*>(reply));
-    const ssize_t taken = recv(context_->fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (taken == 0) return RedisStatus(REDIS_ERR_EOF, 0, Progress::kSent, "receive");
-    if (taken < 0) {
-      if (errno == EINTR) continue;
-      if (errno != EAGAIN) return RedisStatus(REDIS_ERR_IO, errno, Progress::kSent, "receive");
-      RETURN_IF_ERROR(Wait(POLLIN, deadline, Progress::kSent));
-      continue;
-    }
-    if (redisReaderFeed(context_->reader, buffer.data(), static_cast<size_t>(taken)) != REDIS_OK) {
-      return RedisStatus(context_->reader->err, 0, Progress::kSent, "receive");
-    }
-  }
-}
-
-absl::Status Connection::Wait(short events, absl::Time deadline, Progress progress) {
-  for (;;) {
-    const absl::Duration left = std::max(deadline - MonotonicNow(), absl::ZeroDuration());
-    const timespec timeout = absl::ToTimespec(left);
-    pollfd waiting = {.fd = context_->fd, .events = events, .revents = 0};
-    const int ready = ppoll(&waiting, 1, &timeout, nullptr);
-    if (ready > 0) return absl::OkStatus();
-    if (ready == 0) return RedisStatus(REDIS_ERR_IO, ETIMEDOUT, progress, "wait");
-    if (errno != EINTR) return RedisStatus(REDIS_ERR_IO, errno, progress, "wait");
-  }
 }
 
 }  // namespace ecom::adapters::redis

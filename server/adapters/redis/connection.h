@@ -10,35 +10,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "adapters/redis/error.h"
+#include "adapters/redis/link.h"
 #include "adapters/redis/scripts.h"
-
-struct redisContext;
-struct redisReply;
 
 namespace ecom::adapters::redis {
 
-/// Where a Redis listens: a TCP address, or a Unix socket when `socket_path` is not empty.
-struct Address {
-  std::string host;
-  int port = 0;
-  std::string socket_path;
-  /// Of an ACL user; empty: the default one. Without a password nobody is authenticated.
-  std::string user;
-  std::string password;
-  int database = 0;
-};
-
-struct ReplyDeleter {
-  void operator()(redisReply* reply) const;
-};
-using Reply = std::unique_ptr<redisReply, ReplyDeleter>;
-
 /// The value of one field of an INFO reply; empty where there is none.
 std::string InfoField(const redisReply& info, std::string_view name);
-
-/// A command's name and arguments.
-using Command = std::vector<std::string>;
 
 /// One run of a script.
 struct ScriptCall {
@@ -83,28 +61,19 @@ class Connection {
   absl::StatusOr<std::string> Home();
 
  private:
-  struct ContextDeleter {
-    void operator()(redisContext* context) const;
-  };
-
   absl::StatusOr<std::vector<Reply>> Exchange(std::span<const Command> commands,
                                               std::string_view home);
   absl::StatusOr<std::vector<Reply>> SendAndReceive(std::span<const Command> commands,
                                                     absl::Time deadline);
   absl::Status EnsureConnected();
-  absl::Status Connect(absl::Time deadline);
   absl::Status Introduce(absl::Time deadline);
   absl::Status LearnHome(std::vector<Command> commands, absl::Time deadline);
   absl::Status LearnHomeAgain();
-  bool StillOpen() const;
-  absl::Status Send(const std::string& bytes, absl::Time deadline);
-  absl::StatusOr<Reply> Receive(absl::Time deadline);
-  absl::Status Wait(short events, absl::Time deadline, Progress progress);
 
   const Options options_;
   std::mutex mutex_;
-  std::unique_ptr<redisContext, ContextDeleter> context_;
-  std::string home_;  // of the Redis behind context_
+  std::unique_ptr<Link> link_;
+  std::string home_;  // of the Redis behind link_
 };
 
 }  // namespace ecom::adapters::redis

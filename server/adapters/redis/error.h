@@ -32,4 +32,8 @@ absl::Status RedisStatus(std::string_view error_reply);
 absl::Status RedisStatus(int hiredis_error, int system_error, Progress progress,
                          std::string_view what);
 
+/// For calls that may simply be made again: whether the first one was run makes no difference, so
+/// each error is UNAVAILABLE.
+absl::Status Unavailable(const absl::Status& status);
+
 }  // namespace ecom::adapters::redis

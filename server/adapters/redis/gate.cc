@@ -59,23 +59,8 @@ absl::StatusOr<Admission> AdmissionOf(char letter) {
   }
 }
 
-std::string_view TextOf(const redisReply& reply) {
-  return reply.str == nullptr ? std::string_view() : std::string_view(reply.str, reply.len);
-}
-
-std::span<redisReply* const> ElementsOf(const redisReply& reply) {
-  if (reply.type != REDIS_REPLY_ARRAY) return {};
-  return {reply.element, reply.elements};
-}
-
 absl::Status Unexpected(std::string_view what) {
   return absl::UnavailableError(absl::StrCat("Redis: an unexpected answer to ", std::string(what)));
-}
-
-/// For calls that may simply be made again: whether the first one was run makes no difference.
-absl::Status Unavailable(const absl::Status& status) {
-  if (status.ok()) return status;
-  return absl::UnavailableError(status.message());
 }
 
 /// A gate that was never built has no home: no Redis may stand in for it.
