@@ -196,6 +196,10 @@ class EndlessStore final : public product::ProductStore {
       std::span<const product::ViewDelta> deltas) override {
     return std::vector<int64_t>(deltas.size());
   }
+  absl::StatusOr<Product> UpdateProduct(ProductId id, const product::ProductPatch&) override {
+    return *MakeProduct(id.value);
+  }
+  absl::Status RaiseViews(std::span<const product::ViewTotal>) override { return absl::OkStatus(); }
 };
 
 /// The whole way of a hit: cache, count of the view, statistics.

@@ -46,7 +46,7 @@ EmbeddedBacking::EmbeddedBacking(const Config& config, const base::Clock& clock,
                                  std::unique_ptr<adapters::embedded::Database> database)
     : database_(std::move(database)),
       coupon_store_(*database_, clock),
-      product_store_(*database_),
+      product_store_(*database_, clock),
       log_(*database_),
       gate_({.reservations_max = config.coupon.reservations_max}, clock) {}
 

@@ -69,7 +69,7 @@ StackBacking::StackBacking(const Config& config, const base::Clock& clock)
       brokers_(BrokersOf(config)),
       pool_(PoolOptions(config.mysql.url, config.coupon.recorders)),
       coupon_store_(pool_, clock),
-      product_store_(pool_),
+      product_store_(pool_, clock),
       gate_({.address = AddressOf(config.redis.gate),
              .reservations_max = config.coupon.reservations_max,
              .cluster = config.redis.gate_cluster}) {}

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/strong_id.h"
 
@@ -27,6 +28,8 @@ struct Product {
   int64_t view_count = 0;
   absl::Time created_at;
   absl::Time updated_at;
+  /// Grows with each change that is made through ProductStore::UpdateProduct.
+  int64_t version = 0;
 };
 
 enum class Sort {
@@ -51,8 +54,36 @@ struct ListQuery {
   std::optional<PageStart> after;
 };
 
+/// The highest price that a store holds (DECIMAL(12,2)).
+inline constexpr int64_t kPriceMinorMax = 999'999'999'999;
+
+/// What is to be changed of a product; the rest stays.
+struct ProductPatch {
+  std::optional<int64_t> price_minor;
+  std::optional<int64_t> stock_quantity;
+  std::optional<bool> is_active;
+};
+
+/// INVALID_ARGUMENT: a value that a store does not hold.
+absl::Status Check(const ProductPatch& patch);
+
+/// Changes what `patch` names.
+void Apply(const ProductPatch& patch, Product& product);
+
+/// A product that was changed, and the version that it has since.
+struct ProductVersion {
+  ProductId id;
+  int64_t version = 0;
+};
+
 /// Views of one product that were counted since the last flush.
 struct ViewDelta {
+  ProductId id;
+  int64_t views = 0;
+};
+
+/// All views of one product.
+struct ViewTotal {
   ProductId id;
   int64_t views = 0;
 };

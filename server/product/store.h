@@ -29,6 +29,18 @@ class ProductStore {
   ///
   /// Returns UNAVAILABLE: nothing was counted; count the same again.
   virtual absl::StatusOr<std::vector<int64_t>> AddViews(std::span<const ViewDelta> deltas) = 0;
+
+  /// Changes a product, with a new version and `updated_at`. Returns it as it is now. One
+  /// transaction, durable when it returns.
+  ///
+  /// NOT_FOUND: there is no such product. INVALID_ARGUMENT: a value that its column does not hold;
+  /// nothing was changed. UNAVAILABLE: it is not known whether it was; the same again does no harm.
+  virtual absl::StatusOr<Product> UpdateProduct(ProductId id, const ProductPatch& patch) = 0;
+
+  /// Raises each product's views to the total, in one transaction, without touching `updated_at`;
+  /// what is higher already stays. A product that is gone is passed over. Idempotent. UNAVAILABLE:
+  /// it is not known whether they were raised; the same again does no harm.
+  virtual absl::Status RaiseViews(std::span<const ViewTotal> totals) = 0;
 };
 
 }  // namespace ecom::product

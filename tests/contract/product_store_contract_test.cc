@@ -228,6 +228,79 @@ TEST_P(Store, CountsEachViewOnceUnderThreadsThatReadMeanwhile) {
   EXPECT_EQ(views, 4 * 50 * 3);
 }
 
+TEST_P(Store, ChangesWhatThePatchNamesWithAVersionAndATimeAndNothingElse) {
+  backend_->PutProducts(MakeProducts(2));
+  const auto changed = store().UpdateProduct({2}, {.price_minor = 4'200, .is_active = false});
+  ASSERT_TRUE(changed.ok()) << changed.status();
+  EXPECT_EQ(changed->price_minor, 4'200);
+  EXPECT_FALSE(changed->is_active);
+  EXPECT_EQ(changed->stock_quantity, MakeProduct(2).stock_quantity);
+  EXPECT_EQ(changed->name, MakeProduct(2).name);
+  EXPECT_EQ(changed->created_at, MakeProduct(2).created_at);
+  EXPECT_GT(changed->updated_at, MakeProduct(2).updated_at);
+  EXPECT_GT(changed->version, MakeProduct(2).version);
+
+  const auto found = Find({{1}, {2}});
+  EXPECT_EQ(found[0]->price_minor, MakeProduct(1).price_minor);
+  EXPECT_EQ(found[0]->version, 0);
+  EXPECT_EQ(found[1]->price_minor, 4'200);
+  EXPECT_EQ(found[1]->version, changed->version);
+  EXPECT_EQ(absl::ToUnixMicros(found[1]->updated_at), absl::ToUnixMicros(changed->updated_at));
+
+  const auto again = store().UpdateProduct({2}, {.stock_quantity = 7});
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_GT(again->version, changed->version);
+  EXPECT_EQ(again->price_minor, 4'200);
+  EXPECT_EQ(again->stock_quantity, 7);
+}
+
+TEST_P(Store, RefusesAChangeOfNothingThatIsThereOrToWhatItDoesNotHold) {
+  backend_->PutProducts(MakeProducts(1));
+  EXPECT_TRUE(absl::IsNotFound(store().UpdateProduct({2}, {.price_minor = 1}).status()));
+  for (const int64_t price : {int64_t{-1}, product::kPriceMinorMax + 1}) {
+    EXPECT_TRUE(
+        absl::IsInvalidArgument(store().UpdateProduct({1}, {.price_minor = price}).status()));
+  }
+  EXPECT_TRUE(absl::IsInvalidArgument(store().UpdateProduct({1}, {.stock_quantity = -1}).status()));
+  EXPECT_EQ(Find({{1}})[0]->price_minor, MakeProduct(1).price_minor);
+  EXPECT_EQ(Find({{1}})[0]->version, 0);
+  EXPECT_TRUE(store().UpdateProduct({1}, {.price_minor = product::kPriceMinorMax}).ok());
+  EXPECT_EQ(Find({{1}})[0]->price_minor, product::kPriceMinorMax);
+}
+
+TEST_P(Store, CountsEachOfTheChangesThatComeTogether) {
+  backend_->PutProducts(MakeProducts(1));
+  std::atomic<int> errors = 0;
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&] {
+      for (int64_t i = 0; i < 10; ++i) {
+        if (!store().UpdateProduct({1}, {.stock_quantity = i}).ok()) ++errors;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(errors, 0);
+  EXPECT_EQ(Find({{1}})[0]->version, 40);
+}
+
+TEST_P(Store, RaisesViewsAndNeverLowersThem) {
+  backend_->PutProducts(MakeProducts(3));
+  const auto raise = [&](std::vector<product::ViewTotal> totals) {
+    EXPECT_EQ(store().RaiseViews(totals), absl::OkStatus());
+  };
+  raise({});
+  raise({{{2}, 5}, {{4'242}, 9}, {{1}, 1}});
+  raise({{{2}, 3}, {{1}, 1}, {{2}, 4}});
+  const auto found = Find({{1}, {2}, {3}, {4'242}});
+  EXPECT_EQ(found[0]->view_count, 1);
+  EXPECT_EQ(found[1]->view_count, 5);
+  EXPECT_EQ(found[2]->view_count, 0);
+  EXPECT_FALSE(found[3].has_value());
+  EXPECT_EQ(found[1]->updated_at, MakeProduct(2).updated_at) << "a view is no change";
+  EXPECT_EQ(found[1]->version, 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Products, Store, testing::ValuesIn(kProductStoreBackends),
                          [](const auto& test) { return std::string(test.param); });
 

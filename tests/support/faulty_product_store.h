@@ -94,6 +94,19 @@ class FaultyProductStore final : public product::ProductStore {
     return counts;
   }
 
+  absl::StatusOr<product::Product> UpdateProduct(product::ProductId id,
+                                                 const product::ProductPatch& patch) override {
+    absl::Status answer = Begin([] {});
+    if (!answer.ok()) return answer;
+    return store_.UpdateProduct(id, patch);
+  }
+
+  absl::Status RaiseViews(std::span<const product::ViewTotal> totals) override {
+    absl::Status answer = Begin([] {});
+    if (!answer.ok()) return answer;
+    return store_.RaiseViews(totals);
+  }
+
  private:
   template <typename Change>
   absl::Status Begin(Change change) {

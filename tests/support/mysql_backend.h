@@ -56,7 +56,8 @@ class MysqlProductBackend final : public ProductBackend {
 
  private:
   MysqlDatabase database_;
-  adapters::mysql::MysqlProductStore store_{database_.pool()};
+  const base::SystemClock clock_;
+  adapters::mysql::MysqlProductStore store_{database_.pool(), clock_};
 };
 
 /// What MakeCouponStoreBackend and MakeProductStoreBackend understand.

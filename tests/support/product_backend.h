@@ -10,6 +10,7 @@
 #include "adapters/embedded/database.h"
 #include "adapters/embedded/product_store.h"
 #include "adapters/embedded/sample_loader.h"
+#include "base/clock.h"
 #include "product/product.h"
 #include "product/store.h"
 #include "support/temporary_folder.h"
@@ -35,7 +36,7 @@ class EmbeddedProductBackend final : public ProductBackend {
   explicit EmbeddedProductBackend(bool in_memory)
       : database_(*adapters::embedded::Database::Create(
             {.path = in_memory ? ":memory:" : folder_.path() + "/ecom.db"})),
-        store_(*database_) {}
+        store_(*database_, clock_) {}
 
   product::ProductStore& store() override { return store_; }
   adapters::embedded::Database& database() { return *database_; }
@@ -46,6 +47,7 @@ class EmbeddedProductBackend final : public ProductBackend {
 
  private:
   TemporaryFolder folder_;
+  const base::SystemClock clock_;
   std::unique_ptr<adapters::embedded::Database> database_;
   adapters::embedded::EmbeddedProductStore store_;
 };

@@ -54,7 +54,8 @@ class RpcFixture : public testing::Test {
   }
 
   CouponPipeline pipeline_;
-  adapters::embedded::EmbeddedProductStore products_{pipeline_.backend.database()};
+  adapters::embedded::EmbeddedProductStore products_{pipeline_.backend.database(),
+                                                     pipeline_.backend.clock()};
   product::Catalog catalog_{{}, products_, pipeline_.backend.clock()};
   std::unique_ptr<rpc::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;

@@ -15,12 +15,14 @@ namespace {
 using product::ListQuery;
 using product::Product;
 using product::ProductId;
+using product::ProductPatch;
 using product::Sort;
 using product::ViewDelta;
+using product::ViewTotal;
 
 #define ECOM_PRODUCT_COLUMNS                                                    \
   "id, category_id, name, price_minor, stock_quantity, is_active, view_count, " \
-  "created_at_us, updated_at_us"
+  "created_at_us, updated_at_us, version"
 
 constexpr size_t kIdsInSelect = 512;  // some 10 KB of JSON
 
@@ -33,7 +35,8 @@ Product ReadProduct(const Statement& row) {
           .is_active = row.Int(5) != 0,
           .view_count = row.Int(6),
           .created_at = row.Time(7),
-          .updated_at = row.Time(8)};
+          .updated_at = row.Time(8),
+          .version = row.Int(9)};
 }
 
 /// Fills in, at the place of its id, each product that there is.
@@ -52,7 +55,7 @@ absl::Status FindInto(Connection& connection, std::span<const ProductId> ids,
   for (;;) {
     ASSIGN_OR_RETURN(const bool more, select.Step());
     if (!more) return absl::OkStatus();
-    products[static_cast<size_t>(select.Int(9))] = ReadProduct(select);
+    products[static_cast<size_t>(select.Int(10))] = ReadProduct(select);
   }
 }
 
@@ -143,6 +146,41 @@ absl::StatusOr<std::vector<int64_t>> EmbeddedProductStore::AddViews(
     return absl::OkStatus();
   }));
   return counts;
+}
+
+absl::StatusOr<Product> EmbeddedProductStore::UpdateProduct(ProductId id,
+                                                            const ProductPatch& patch) {
+  RETURN_IF_ERROR(product::Check(patch));
+  std::optional<Product> product;
+  RETURN_IF_ERROR(database_.Write([&](Connection& connection) -> absl::Status {
+    RETURN_IF_ERROR(FindInto(connection, std::span(&id, 1), std::span(&product, 1)));
+    if (!product) return absl::NotFoundError(absl::StrCat("no product ", id.value));
+    product::Apply(patch, *product);
+    ASSIGN_OR_RETURN(Statement update,
+                     connection.Prepare("UPDATE products SET price_minor = ?, stock_quantity = ?, "
+                                        "is_active = ?, updated_at_us = ?, "
+                                        "version = (SELECT MAX(version) FROM products) + 1 "
+                                        "WHERE id = ? RETURNING version"));
+    product->updated_at = std::max(clock_.Now(), product->updated_at);
+    update.Bind(product->price_minor, product->stock_quantity, product->is_active,
+                product->updated_at, id.value);
+    RETURN_IF_ERROR(update.Step().status());
+    product->version = update.Int(0);
+    return absl::OkStatus();
+  }));
+  return *std::move(product);
+}
+
+absl::Status EmbeddedProductStore::RaiseViews(std::span<const ViewTotal> totals) {
+  return database_.Write([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement update, connection.Prepare("UPDATE products SET view_count = ? "
+                                                          "WHERE id = ? AND view_count < ?"));
+    for (const ViewTotal& total : totals) {
+      RETURN_IF_ERROR(update.Bind(total.views, total.id.value, total.views).Run());
+      update.Reset();
+    }
+    return absl::OkStatus();
+  });
 }
 
 std::vector<const char*> EmbeddedProductStore::ListStatements() {

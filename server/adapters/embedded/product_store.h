@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "adapters/embedded/database.h"
+#include "base/clock.h"
 #include "product/store.h"
 
 namespace ecom::adapters::embedded {
@@ -12,8 +13,9 @@ namespace ecom::adapters::embedded {
 /// Products in the data file.
 class EmbeddedProductStore final : public product::ProductStore {
  public:
-  /// `database` must outlive the store.
-  explicit EmbeddedProductStore(Database& database) : database_(database) {}
+  /// `database` and `clock` must outlive the store.
+  EmbeddedProductStore(Database& database, const base::Clock& clock)
+      : database_(database), clock_(clock) {}
 
   absl::StatusOr<std::vector<std::optional<product::Product>>> FindProducts(
       std::span<const product::ProductId> ids) override;
@@ -21,12 +23,16 @@ class EmbeddedProductStore final : public product::ProductStore {
       const product::ListQuery& query) override;
   absl::StatusOr<std::vector<int64_t>> AddViews(
       std::span<const product::ViewDelta> deltas) override;
+  absl::StatusOr<product::Product> UpdateProduct(product::ProductId id,
+                                                 const product::ProductPatch& patch) override;
+  absl::Status RaiseViews(std::span<const product::ViewTotal> totals) override;
 
   /// Every statement that ListProducts may run, so that a test can look at their plans.
   static std::vector<const char*> ListStatements();
 
  private:
   Database& database_;
+  const base::Clock& clock_;
 };
 
 }  // namespace ecom::adapters::embedded

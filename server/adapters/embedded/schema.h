@@ -8,7 +8,7 @@ namespace ecom::adapters::embedded {
 inline constexpr uint32_t kApplicationId = 0x65636f6d;
 
 /// The version of kSchema; a file of a higher one is refused.
-inline constexpr uint32_t kSchemaVersion = 2;
+inline constexpr uint32_t kSchemaVersion = 3;
 
 /// Brings a file of version 1 to version 2, in one transaction.
 inline constexpr char kMigrationTo2[] = R"sql(
@@ -38,11 +38,20 @@ PRAGMA user_version = 2;
 COMMIT;
 )sql";
 
+/// Brings a file of version 2 to version 3, in one transaction.
+inline constexpr char kMigrationTo3[] = R"sql(
+BEGIN;
+ALTER TABLE products ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX products_by_version ON products (version);
+PRAGMA user_version = 3;
+COMMIT;
+)sql";
+
 /// Makes an empty data file. Times are microseconds since 1970 UTC, money is hundredths of a won.
 inline constexpr char kSchema[] = R"sql(
 BEGIN;
 PRAGMA application_id = 0x65636f6d;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 CREATE TABLE coupons (
   id INTEGER PRIMARY KEY CHECK (id > 0),
@@ -117,8 +126,11 @@ CREATE TABLE products (
   is_active INTEGER NOT NULL CHECK (is_active IN (0, 1)),
   view_count INTEGER NOT NULL DEFAULT 0,
   created_at_us INTEGER NOT NULL,
-  updated_at_us INTEGER NOT NULL
+  updated_at_us INTEGER NOT NULL,
+  version INTEGER NOT NULL DEFAULT 0
 );
+-- A version is that of the last change, and grows over all products: changes are found by it.
+CREATE INDEX products_by_version ON products (version);
 -- Each filter and each order of a list has an index of its own, so that a page costs what it holds.
 CREATE INDEX products_by_price ON products (price_minor, id);
 CREATE INDEX products_by_active_price ON products (is_active, price_minor, id);

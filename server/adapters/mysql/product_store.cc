@@ -16,12 +16,14 @@ namespace {
 using product::ListQuery;
 using product::Product;
 using product::ProductId;
+using product::ProductPatch;
 using product::Sort;
 using product::ViewDelta;
+using product::ViewTotal;
 
 #define ECOM_SELECT_PRODUCT                                                    \
   "SELECT id, category_id, name, CAST(price * 100 AS SIGNED) AS price_minor, " \
-  "stock_quantity, is_active, view_count, created_at, updated_at FROM products "
+  "stock_quantity, is_active, view_count, created_at, updated_at, version FROM products "
 
 Product ReadProduct(const Statement& row) {
   return {.id = {row.Int(0)},
@@ -32,7 +34,8 @@ Product ReadProduct(const Statement& row) {
           .is_active = row.Int(5) != 0,
           .view_count = row.Int(6),
           .created_at = row.Time(7),
-          .updated_at = row.Time(8)};
+          .updated_at = row.Time(8),
+          .version = row.Int(9)};
 }
 
 void BindFilters(Statement& select, const ListQuery& query) {
@@ -148,6 +151,47 @@ absl::StatusOr<std::vector<int64_t>> MysqlProductStore::AddViews(
     counts.push_back(position == before.end() ? 0 : position->second += delta.views);
   }
   return counts;
+}
+
+absl::StatusOr<Product> MysqlProductStore::UpdateProduct(ProductId id, const ProductPatch& patch) {
+  RETURN_IF_ERROR(product::Check(patch));
+  ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*connection));
+  ASSIGN_OR_RETURN(Statement select,
+                   connection->Prepare(ECOM_SELECT_PRODUCT "WHERE id = ? FOR UPDATE"));
+  ASSIGN_OR_RETURN(const bool found, select.Bind(id.value).Step());
+  if (!found) return absl::NotFoundError(absl::StrCat("no product ", id.value));
+  Product product = ReadProduct(select);
+  product::Apply(patch, product);
+  product.updated_at = std::max(clock_.Now(), product.updated_at);
+  ++product.version;
+  ASSIGN_OR_RETURN(Statement update,
+                   connection->Prepare("UPDATE products SET price = ?, stock_quantity = ?, "
+                                       "is_active = ?, updated_at = ?, version = ? WHERE id = ?"));
+  update.Bind(Hundredths{product.price_minor}, product.stock_quantity, product.is_active,
+              product.updated_at, product.version, id.value);
+  RETURN_IF_ERROR(update.Run().status());
+  RETURN_IF_ERROR(transaction.Commit());
+  return product;
+}
+
+absl::Status MysqlProductStore::RaiseViews(std::span<const ViewTotal> totals) {
+  if (totals.empty()) return absl::OkStatus();
+  absl::btree_map<ProductId, int64_t> views;  // in the order in which rows are locked
+  for (const ViewTotal& total : totals) {
+    int64_t& raised = views[total.id];
+    raised = std::max(raised, total.views);
+  }
+  ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*connection));
+  ASSIGN_OR_RETURN(Statement update,
+                   connection->Prepare("UPDATE products SET view_count = GREATEST(view_count, ?) "
+                                       "WHERE id = ?"));
+  for (const auto& [id, total] : views) {
+    update.Reset();
+    RETURN_IF_ERROR(update.Bind(total, id.value).Run().status());
+  }
+  return transaction.Commit();
 }
 
 }  // namespace ecom::adapters::mysql

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "adapters/mysql/connection_pool.h"
+#include "base/clock.h"
 #include "product/store.h"
 
 namespace ecom::adapters::mysql {
@@ -13,8 +14,8 @@ namespace ecom::adapters::mysql {
 /// Products in the database.
 class MysqlProductStore final : public product::ProductStore {
  public:
-  /// `pool` must outlive the store.
-  explicit MysqlProductStore(ConnectionPool& pool) : pool_(pool) {}
+  /// `pool` and `clock` must outlive the store.
+  MysqlProductStore(ConnectionPool& pool, const base::Clock& clock) : pool_(pool), clock_(clock) {}
 
   absl::StatusOr<std::vector<std::optional<product::Product>>> FindProducts(
       std::span<const product::ProductId> ids) override;
@@ -22,12 +23,16 @@ class MysqlProductStore final : public product::ProductStore {
       const product::ListQuery& query) override;
   absl::StatusOr<std::vector<int64_t>> AddViews(
       std::span<const product::ViewDelta> deltas) override;
+  absl::StatusOr<product::Product> UpdateProduct(product::ProductId id,
+                                                 const product::ProductPatch& patch) override;
+  absl::Status RaiseViews(std::span<const product::ViewTotal> totals) override;
 
   /// The statement that ListProducts runs for `query`, so that a test can look at its plan.
   static std::string ListStatement(const product::ListQuery& query);
 
  private:
   ConnectionPool& pool_;
+  const base::Clock& clock_;
 };
 
 }  // namespace ecom::adapters::mysql

@@ -11,7 +11,7 @@ namespace ecom::adapters::mysql {
 namespace {
 
 /// One version's statements, at its number less one.
-constexpr std::array<const char*, kSchemaVersion> kMigrations = {kSchemaSql};
+constexpr std::array<const char*, kSchemaVersion> kMigrations = {kSchemaSql, kSchema2Sql};
 
 /// How long a server waits for others that migrate.
 constexpr absl::Duration kLockWait = absl::Minutes(1);

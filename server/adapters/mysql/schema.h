@@ -6,10 +6,11 @@
 namespace ecom::adapters::mysql {
 
 /// The highest version that this program knows; a database of a higher one is refused.
-inline constexpr int kSchemaVersion = 1;
+inline constexpr int kSchemaVersion = 2;
 
-/// The text of schema.sql: version 1.
+/// The text of schema.sql, version 1, and of schema_2.sql, which makes version 2 of it.
 extern const char kSchemaSql[];
+extern const char kSchema2Sql[];
 
 /// Applies the versions of the schema that the database does not have yet, and checks that every
 /// table is there. Servers that start together apply each version once: they take turns by a lock

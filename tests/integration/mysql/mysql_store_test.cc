@@ -328,9 +328,10 @@ TEST(MysqlSchema, IsMadeOnceByServersThatStartTogetherAndChangesNoMore) {
   const std::vector<std::string> tables_before = database.Texts(all);
   const std::vector<std::string> versions_before = database.Texts(versions);
   EXPECT_GT(tables_before.size(), 20u);
-  EXPECT_EQ(versions_before.size(), 1u);
+  EXPECT_EQ(versions_before.size(), static_cast<size_t>(adapters::mysql::kSchemaVersion));
   EXPECT_EQ(Migrate(pool), absl::OkStatus());
   EXPECT_EQ(database.Query(adapters::mysql::kSchemaSql), absl::OkStatus()) << "by hand";
+  EXPECT_EQ(database.Query(adapters::mysql::kSchema2Sql), absl::OkStatus()) << "by hand";
   EXPECT_EQ(database.Texts(all), tables_before);
   EXPECT_EQ(database.Texts(versions), versions_before);
 }
@@ -340,6 +341,18 @@ TEST(MysqlSchema, IsCompletedWhenItsFirstApplicationWasCutShort) {
   ASSERT_TRUE(database.Query("DELETE FROM schema_version; DROP TABLE products").ok());
   EXPECT_EQ(Migrate(database.pool()), absl::OkStatus());
   EXPECT_EQ(database.Count("SELECT COUNT(*) FROM products"), 0);
+}
+
+TEST(MysqlSchema, IsCompletedWhenItsSecondVersionWasCutShort) {
+  MysqlDatabase database;
+  ASSERT_TRUE(database.Query("DELETE FROM schema_version WHERE version = 2").ok());
+  EXPECT_EQ(Migrate(database.pool()), absl::OkStatus()) << "the column is there already";
+  ASSERT_TRUE(database
+                  .Query("DELETE FROM schema_version WHERE version = 2; "
+                         "ALTER TABLE products DROP COLUMN version")
+                  .ok());
+  EXPECT_EQ(Migrate(database.pool()), absl::OkStatus());
+  EXPECT_EQ(database.Count("SELECT COUNT(version) FROM products"), 0);
 }
 
 TEST(MysqlSchema, IsRefusedWhenItIsNewerThanTheProgram) {
