@@ -131,11 +131,11 @@ absl::StatusOr<CouponSnapshot> ReadSnapshot(adapters::embedded::EmbeddedCouponAu
 absl::Status ReadFeed(app::StackBacking& stack, CouponId id, CouponFacts& facts) {
   ASSIGN_OR_RETURN(const auto history,
                    adapters::kafka::KafkaHistory::Create({.brokers = stack.brokers()}));
-  absl::btree_map<coupon::RequestId, UserId> announced;
+  absl::btree_set<Announcement> announced;
   ASSIGN_OR_RETURN(const adapters::kafka::FeedCoverage coverage,
                    history->VisitEvents([&](const coupon::IssuedCoupon& issued) {
                      if (issued.holder.coupon == id && announced.size() < kRowsMax) {
-                       announced.emplace(issued.request, issued.holder.user);
+                       announced.emplace(issued.holder.user, issued.request);
                      }
                    }));
   const bool whole = coverage.from_the_first && coverage.to_the_end && announced.size() < kRowsMax;

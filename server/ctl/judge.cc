@@ -71,6 +71,15 @@ void JudgeRows(const coupon::CouponRecords& records, Findings& findings) {
   }
 }
 
+/// A gate of another generation is closed to every claim, however whole it is.
+void JudgeGeneration(const CouponFacts& facts, Findings& findings) {
+  if (!facts.records.coupon) return;
+  const coupon::Generation valid = facts.records.coupon->gate_generation;
+  if (facts.gate->generation == valid) return;
+  findings.AddNumber("I7", absl::StrCat("the gate is at generation ", facts.gate->generation.value,
+                                        ", and ", valid.value, " is the valid one"));
+}
+
 void JudgeGate(const CouponFacts& facts, const Users& rows, Findings& findings) {
   Users rejected;
   for (const coupon::RecordedRejection& rejection : facts.records.rejections) {
@@ -93,6 +102,7 @@ void JudgeGate(const CouponFacts& facts, const Users& rows, Findings& findings) 
     }
   }
   if (!facts.gate->open) findings.AddNumber("I7", "the gate is closed");
+  JudgeGeneration(facts, findings);
   if (!facts.quiet) return;
   if (facts.gate->reservations != 0) {
     Users left;
@@ -111,30 +121,53 @@ void JudgeGate(const CouponFacts& facts, const Users& rows, Findings& findings) 
   }
 }
 
+/// Whoever has a place by this key is never a duplicate with it, not even of a concurrent twin.
+bool IsBroken(const ToldKey& key) {
+  const bool refused = key.duplicate || key.refused_after_ns > key.queued_by_ns;
+  return key.queued.size() > 1 || (!key.queued.empty() && refused);
+}
+
+/// A key that was never QUEUED is a duplicate only of another request.
+bool IsDuplicateOfNothing(const ToldUser& told) {
+  return told.keys.size() == 1 && told.keys.begin()->second.duplicate && !told.asked_without_key;
+}
+
+/// One key that is sent again gets its QUEUED again; every other request had to be refused.
+bool IsPromisedTwice(const ToldUser& told) {
+  int64_t promises = told.queued_without_key;
+  for (const auto& [key, answers] : told.keys) promises += answers.queued.empty() ? 0 : 1;
+  return promises > 1;
+}
+
 void JudgeTold(const CouponFacts& facts, const Users& rows, Findings& findings) {
   absl::btree_map<UserId, std::string> request_of;
   for (const coupon::RecordedIssue& row : facts.records.rows) {
     request_of[row.user] = row.request ? row.request->ToString() : "";
   }
-  Users lost, promised_twice, other_id, duplicate_without_row, asked, key_broken;
+  Users lost, promised_twice, two_ids, other_id, duplicate_without_row, asked, key_broken;
   for (const auto& [user, told] : facts.told->users) {
     if (!told.queued.empty() || told.indeterminate) asked.insert(user);
     const auto row = request_of.find(user);
+    if (IsDuplicateOfNothing(told)) key_broken.insert(user);
     for (const auto& [key, answers] : told.keys) {
-      if (answers.queued.size() > 1 || answers.refused_after_ns > answers.queued_by_ns) {
-        key_broken.insert(user);
-      }
+      if (IsBroken(answers)) key_broken.insert(user);
     }
     if (told.duplicate && row == request_of.end()) duplicate_without_row.insert(user);
     if (told.queued.empty()) continue;
     if (row == request_of.end()) lost.insert(user);
-    if (told.queued.size() > 1) promised_twice.insert(user);
+    if (IsPromisedTwice(told)) promised_twice.insert(user);
+    if (told.queued.size() > 1) two_ids.insert(user);
     if (row != request_of.end() && told.queued.size() == 1 && told.queued[0] != row->second) {
       other_id.insert(user);
     }
   }
+  if (facts.told->queued == 0) {
+    findings.AddNumber("I1", "nothing was accepted at all: such a run proves nothing");
+  }
   if (facts.quiet) findings.Add("I1", "lost: answered QUEUED, and there is no row", lost);
-  findings.Add("I2", "answered QUEUED with more than one request id", promised_twice);
+  findings.Add("I2", "answered QUEUED more than once, without sending one key again",
+               promised_twice);
+  findings.Add("I2", "answered QUEUED with more than one request id", two_ids);
   findings.Add("I2", "the row has another request id than the answer", other_id);
   findings.Add("I4", "a row, and neither QUEUED nor an unknown outcome", Difference(rows, asked));
   findings.Add("P5", "one key, and not the same QUEUED each time", key_broken);
@@ -151,14 +184,15 @@ void JudgeTold(const CouponFacts& facts, const Users& rows, Findings& findings) 
 
 void JudgeFeed(const CouponFacts& facts, Findings& findings) {
   Users silent, unfounded;
-  absl::btree_set<RequestId> requests;
+  absl::btree_set<Announcement> rows;
   for (const coupon::RecordedIssue& row : facts.records.rows) {
     if (!row.request) continue;
-    requests.insert(*row.request);
-    if (!facts.announced->contains(*row.request)) silent.insert(row.user);
+    const Announcement announcement = {row.user, *row.request};
+    rows.insert(announcement);
+    if (!facts.announced->contains(announcement)) silent.insert(row.user);
   }
-  for (const auto& [request, user] : *facts.announced) {
-    if (!requests.contains(request)) unfounded.insert(user);
+  for (const Announcement& announcement : *facts.announced) {
+    if (!rows.contains(announcement)) unfounded.insert(announcement.first);
   }
   if (!facts.quiet) return;
   findings.Add("I8", "a row that was not announced", silent);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -21,6 +22,7 @@ struct ToldKey {
   int64_t queued_by_ns = std::numeric_limits<int64_t>::max();  ///< the first QUEUED was there
   int64_t refused_after_ns =
       std::numeric_limits<int64_t>::min();  ///< the last refused one was sent
+  bool duplicate = false;                   ///< CP102
 };
 
 /// What the clients of a run were told about one user of one coupon.
@@ -29,6 +31,8 @@ struct ToldUser {
   std::vector<std::string> queued;
   bool duplicate = false;      ///< CP102
   bool indeterminate = false;  ///< 503, 504, or no answer
+  bool asked_without_key = false;
+  int64_t queued_without_key = 0;  ///< answers
   absl::btree_map<std::string, ToldKey> keys;
 };
 
@@ -36,7 +40,11 @@ struct ToldUser {
 struct Told {
   absl::btree_map<coupon::UserId, ToldUser> users;
   int64_t sold_out = 0;  ///< answers CP101
+  int64_t queued = 0;    ///< answers QUEUED, of whatever coupon
 };
+
+/// An event that names a user and the request that became the user's row.
+using Announcement = std::pair<coupon::UserId, coupon::RequestId>;
 
 /// How long after it was made a reservation is left over, when nothing is on its way in the log: a
 /// reconciler that runs has long appended it again.
@@ -58,8 +66,8 @@ struct CouponFacts {
   /// Nothing was on its way while the facts were read. Else what may yet come true is not judged.
   bool quiet = true;
   std::optional<Told> told;  ///< nullopt: nobody kept a journal
-  /// Requests of this coupon that were announced; nullopt: the feed does not go back far enough.
-  std::optional<absl::btree_map<coupon::RequestId, coupon::UserId>> announced;
+  /// What was announced of this coupon; nullopt: the feed does not go back far enough.
+  std::optional<absl::btree_set<Announcement>> announced;
 };
 
 /// One broken rule, and whom it concerns: each user once, in order. Empty: it concerns a number.

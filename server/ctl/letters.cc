@@ -1,6 +1,7 @@
 #include "ctl/letters.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -148,10 +149,20 @@ void Say(const Listed& listed, std::ostream& out) {
   out << "\n";
 }
 
+void SayCount(size_t letters, bool more, std::ostream& out) {
+  out << letters << (more ? " and more" : "")
+      << (letters == 1 ? " dead letter\n" : " dead letters\n");
+}
+
 absl::StatusOr<DeadLetter> FindLetter(DeadLetterBox& box, const CommandLine& line) {
   ASSIGN_OR_RETURN(const int64_t offset, line.Number("offset"));
   ASSIGN_OR_RETURN(const int64_t partition, line.Number("partition", 0));
-  return box.Find(static_cast<coupon::LogPartition>(partition), offset);
+  const absl::Status unknown =
+      absl::NotFoundError(absl::StrCat("there is no dead letter ", partition, "/", offset));
+  // Cut short, the number would be another partition's.
+  if (partition > std::numeric_limits<coupon::LogPartition>::max()) return unknown;
+  auto letter = box.Find(static_cast<coupon::LogPartition>(partition), offset);
+  return absl::IsNotFound(letter.status()) ? unknown : std::move(letter);
 }
 
 /// Replays or discards one letter, and says so. The letter must have its payload.
@@ -209,7 +220,7 @@ absl::StatusOr<Exit> ListLetters(app::StackBacking& stack, const base::Clock& cl
     return Exit::kClean;
   }
   for (const Listed& listed : listing.letters) Say(listed, out);
-  out << listing.letters.size() << (listing.more ? " and more" : "") << " dead letters\n";
+  SayCount(listing.letters.size(), listing.more, out);
   return Exit::kClean;
 }
 
@@ -232,7 +243,7 @@ absl::StatusOr<Exit> ListLetters(adapters::embedded::EmbeddedCouponAudit& file,
   if (line.AsJson()) {
     out << Dump(all);
   } else {
-    out << letters.size() << " dead letters\n";
+    SayCount(letters.size(), /*more=*/false, out);
   }
   return Exit::kClean;
 }

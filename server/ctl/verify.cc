@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "adapters/kafka/dead_letters.h"
+#include "adapters/mysql/settled_letters.h"
 #include "base/status_macros.h"
 #include "ctl/facts.h"
 #include "ctl/journal.h"
@@ -71,9 +72,18 @@ absl::Status ReadJournals(const CommandLine& line, CouponId id, CouponFacts& fac
   return absl::OkStatus();
 }
 
-int64_t CountOf(const adapters::kafka::LetterRange& range) {
+/// Those that nobody has dealt with: as many as `dlt list` shows.
+absl::StatusOr<int64_t> CountDeadLetters(app::StackBacking& stack, const base::Clock& clock) {
+  ASSIGN_OR_RETURN(const auto box,
+                   adapters::kafka::DeadLetterBox::Create({.brokers = stack.brokers()}));
+  ASSIGN_OR_RETURN(const adapters::kafka::LetterRange range, box->Range());
+  adapters::mysql::MysqlSettledLetters settled(stack.pool(), clock);
   int64_t count = 0;
-  for (const auto& [partition, begin] : range.begins) count += range.ends.at(partition) - begin;
+  for (const auto& [partition, begin] : range.begins) {
+    const coupon::LogPosition end = range.ends.at(partition);
+    ASSIGN_OR_RETURN(const auto dealt_with, settled.Between(partition, begin, end));
+    count += end - begin - static_cast<int64_t>(dealt_with.size());
+  }
   return count;
 }
 
@@ -241,10 +251,7 @@ absl::StatusOr<Exit> Verify(app::StackBacking& stack, const base::Clock& clock,
   RETURN_IF_ERROR(CheckThatItExists(facts, verdict.id));
   RETURN_IF_ERROR(ReadJournals(line, verdict.id, facts));
   if (facts.told) RETURN_IF_ERROR(ReadFeed(stack, verdict.id, facts));
-  ASSIGN_OR_RETURN(const auto box,
-                   adapters::kafka::DeadLetterBox::Create({.brokers = stack.brokers()}));
-  ASSIGN_OR_RETURN(const adapters::kafka::LetterRange letters, box->Range());
-  verdict.dead_letters = CountOf(letters);
+  ASSIGN_OR_RETURN(verdict.dead_letters, CountDeadLetters(stack, clock));
   return Conclude(std::move(verdict), line, out);
 }
 

@@ -27,6 +27,7 @@ class Judged : public testing::Test {
     facts_.gate = coupon::GateState{.open = true, .total = kUsers, .participants = kUsers};
     facts_.told.emplace();
     facts_.told->sold_out = 100;
+    facts_.told->queued = kUsers;
     for (int64_t user = 1; user <= kUsers; ++user) {
       const RequestId request = RequestId::Random();
       facts_.records.rows.push_back({.user = {user}, .request = request, .issued_at = {}});
@@ -191,9 +192,9 @@ TEST_F(Judged, FindsExactlyTheRowsThatWereNotAnnouncedAndTheEventsWithoutARow) {
   const std::vector<UserId> silent = Choose();
   facts_.announced.emplace();
   for (const auto& row : facts_.records.rows) {
-    if (!Has(silent, row.user)) facts_.announced->emplace(*row.request, row.user);
+    if (!Has(silent, row.user)) facts_.announced->emplace(row.user, *row.request);
   }
-  facts_.announced->emplace(RequestId::Random(), UserId{kUsers + 7});
+  facts_.announced->emplace(UserId{kUsers + 7}, RequestId::Random());
   EXPECT_EQ(Found("I8", "a row that was not announced"), silent);
   EXPECT_EQ(Found("I8", "announced, and there is no such row"), std::vector{UserId{kUsers + 7}});
   EXPECT_EQ(Judge(facts_).size(), 2u);
