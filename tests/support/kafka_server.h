@@ -1,12 +1,9 @@
 #pragma once
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <librdkafka/rdkafka.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +19,7 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "support/free_port.h"
 #include "support/temporary_folder.h"
 
 namespace ecom::tests {
@@ -231,16 +229,6 @@ class KafkaServer {
   }
 
   std::string conf() const { return folder_.path() + "/server.properties"; }
-
-  static int FreePort() {
-    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t size = sizeof(address);
-    bind(listener, reinterpret_cast<sockaddr*>(&address), size);
-    getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
-    close(listener);
-    return ntohs(address.sin_port);
-  }
 
   pid_t Java(const std::vector<std::string>& command) const {
     const std::string source = ECOM_SOURCE_DIR;

@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "adapters/mysql/connection_pool.h"
 #include "adapters/mysql/schema.h"
+#include "support/free_port.h"
 #include "support/temporary_folder.h"
 
 namespace ecom::tests {
@@ -29,9 +30,9 @@ inline void Require(const absl::Status& status) {
   std::abort();
 }
 
-/// A database server of this test program's own: behind a Unix socket in a temporary folder, with
-/// the durability of production, and gone when the program is, however it ends. Without MariaDB
-/// on the machine the program fails.
+/// A database server of this test program's own: behind a Unix socket in a temporary folder and a
+/// port that was free, with the durability of production, and gone when the program is, however it
+/// ends. Without MariaDB on the machine the program fails.
 class MysqlServer {
  public:
   /// The program's server, started at the first call.
@@ -52,7 +53,8 @@ class MysqlServer {
         "--datadir=" + data(),
         "--socket=" + socket(),
         "--pid-file=" + folder_.path() + "/mysql.pid",
-        "--skip-networking",
+        "--bind-address=127.0.0.1",
+        "--port=" + std::to_string(port_),
         "--skip-log-bin",
         "--skip-name-resolve",
         "--character-set-server=utf8mb4",
@@ -89,6 +91,11 @@ class MysqlServer {
   /// How to reach `database` on this server.
   adapters::mysql::Endpoint endpoint(const std::string& database) const {
     return {.socket = socket(), .user = "root", .database = database};
+  }
+
+  /// How a program is told to reach `database`: MYSQL_URL.
+  std::string url(const std::string& database) const {
+    return "mysql://root@127.0.0.1:" + std::to_string(port_) + "/" + database;
   }
 
   /// Runs a script on a connection of its own, as a person would.
@@ -153,6 +160,7 @@ class MysqlServer {
   }
 
   TemporaryFolder folder_;
+  const int port_ = FreePort();
   pid_t process_ = -1;
 };
 
