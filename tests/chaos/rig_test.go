@@ -31,6 +31,9 @@ import (
 const (
 	// processBackWithin is the contract's, for a process that was killed.
 	processBackWithin = 5 * time.Second
+	// recordedBackWithin is for a recorder that was killed: its place is free at once, but a broker
+	// in the middle of a rebalance ends that first, after up to the session timeout of 6 s.
+	recordedBackWithin = 15 * time.Second
 	// gateBackWithin is for a gate that is built anew: the ack deadline of 2 s, in which a promise of
 	// the old gate may still be sent, the reconciler's interval, and the drain of the log.
 	gateBackWithin = 10 * time.Second
@@ -141,6 +144,7 @@ type trial struct {
 	coupon     int64
 	total      int64
 	c          *campaign.Campaign
+	sellOut    context.CancelFunc // ends the pace of the load
 	recoveries []time.Duration
 	row        tableRow
 	settled    bool
@@ -152,6 +156,7 @@ func (r *rig) begin(t *testing.T, name string) *trial {
 	x := &trial{
 		rig: r, t: t, s: r.s.In(t), ctx: context.WithoutCancel(t.Context()), began: time.Now(), coupon: r.coupons,
 		random: rand.New(rand.NewPCG(r.seed, uint64(r.coupons))), row: tableRow{Fault: name},
+		sellOut: func() {},
 	}
 	t.Cleanup(x.end)
 	return x
@@ -239,6 +244,9 @@ func (x *trial) load(stock int64, change ...func(*load.Options)) {
 	for _, each := range change {
 		each(&options)
 	}
+	paced, sellOut := context.WithCancel(x.ctx)
+	options.PacedUntil, x.sellOut = paced.Done(), sellOut
+	x.t.Cleanup(sellOut)
 	x.c = campaign.Start(x.t, x.state, options)
 	x.progress(500)
 }
@@ -281,9 +289,10 @@ func (x *trial) recovered(moment time.Time, bound time.Duration) {
 	}
 }
 
-// settle waits until the coupon is sold out and all has arrived, and requires a ledger that balances.
+// settle has the coupon sold out, waits until all has arrived, and requires a ledger that balances.
 func (x *trial) settle() *ledger.Report {
 	x.t.Helper()
+	x.sellOut()
 	x.c.Finish(90 * time.Second)
 	report := x.c.RequireClean()
 	x.note(report)

@@ -42,7 +42,7 @@ func (x *trial) recordsAgain(healed time.Time) {
 
 // mysqlDown has the database away for longer than any retry: the log holds what comes meanwhile.
 func mysqlDown(x *trial) {
-	x.load(32000, func(o *load.Options) { o.PerSecond = 1000 })
+	x.load(60000, func(o *load.Options) { o.PerSecond = 1000 })
 	x.s.Kill("mysql")
 	before := x.c.Count(ledger.Queued)
 	x.during(30 * time.Second)

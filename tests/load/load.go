@@ -25,6 +25,8 @@ type Options struct {
 
 	// PerSecond bounds the new requests of all workers together; 0: as fast as the answers come.
 	PerSecond int64
+	// PacedUntil, once closed, ends that bound; nil: it holds for the whole run.
+	PacedUntil <-chan struct{}
 
 	// Users are numbered from FirstUser on. 0 UsersMax: as many as it takes, each a new one.
 	// Otherwise the set is asked for in turn, again and again.
@@ -128,6 +130,11 @@ func (w *worker) run(ctx context.Context) {
 // awaitTurn spaces the requests evenly. What a standstill has made late is not made up for: a burst
 // after each fault would measure the burst. False: ctx is done.
 func (w *worker) awaitTurn(ctx context.Context) bool {
+	select {
+	case <-w.options.PacedUntil:
+		return true
+	default:
+	}
 	if w.options.PerSecond == 0 {
 		return true
 	}
@@ -138,7 +145,15 @@ func (w *worker) awaitTurn(ctx context.Context) bool {
 	}
 	turn := w.turn
 	w.mu.Unlock()
-	return sleep(ctx, time.Until(turn))
+	timer := time.NewTimer(time.Until(turn))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-w.options.PacedUntil:
+	case <-timer.C:
+	}
+	return true
 }
 
 // choose picks who asks next, and with which key. A user's usual key follows from its number, so

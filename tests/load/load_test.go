@@ -163,6 +163,24 @@ func TestLoadKeepsItsPaceAndMakesNothingUp(t *testing.T) {
 	}
 }
 
+func TestLoadHurriesOnceItsPaceEnds(t *testing.T) {
+	s := newShop(1 << 40)
+	paced, hurry := context.WithCancel(t.Context())
+	var answered atomic.Int64
+	began := time.Now()
+	sellOut(t, s, Options{
+		RequestsMax: 200, PerSecond: 10, PacedUntil: paced.Done(),
+		Observe: func(ledger.Entry) {
+			if answered.Add(1) == 3 {
+				hurry()
+			}
+		},
+	})
+	if took := time.Since(began); took < 2*time.Second/10*9/10 || took > 10*time.Second {
+		t.Errorf("3 requests at 10 a second and the others without a pace took %v", took)
+	}
+}
+
 func TestLoadSpreadsItsWorkersOverAllSides(t *testing.T) {
 	first, second := newShop(1<<40), newShop(1<<40)
 	servers := []*httptest.Server{httptest.NewServer(first), httptest.NewServer(second)}
