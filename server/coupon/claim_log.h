@@ -23,6 +23,14 @@ using LogPosition = int64_t;
 /// A position in each partition that is named: what stands before it is meant.
 using LogPositions = absl::btree_map<LogPartition, LogPosition>;
 
+/// Behind this mark, claims of older generations count no more.
+struct Barrier {
+  CouponId coupon;
+  Generation generation;
+  /// Which coupon of this id; empty, from a server that did not know yet: whichever there is.
+  std::string incarnation;
+};
+
 /// Remembers every admitted claim until the store has it. Thread-safe.
 class ClaimLog {
  public:
@@ -36,19 +44,13 @@ class ClaimLog {
   ///   get there. Append it again: the store drops duplicates.
   virtual absl::Status Append(std::span<const AdmittedClaim> claims) = 0;
 
-  /// Appends a barrier to every partition, behind everything that is there. Blocks until all are
+  /// Appends the barrier to every partition, behind everything that is there. Blocks until all are
   /// durable. Returns how many partitions there are; errors as Append.
-  virtual absl::StatusOr<int> AppendBarrier(CouponId coupon, Generation generation) = 0;
+  virtual absl::StatusOr<int> AppendBarrier(const Barrier& barrier) = 0;
 
   /// OK, or UNAVAILABLE when the log is known to be down: then a claim is refused before the
   /// gate, so that it takes no unit that nobody can be promised. Never blocks.
   virtual absl::Status Ready() const = 0;
-};
-
-/// Behind this mark, claims of older generations count no more.
-struct Barrier {
-  CouponId coupon;
-  Generation generation;
 };
 
 /// A record that is none of ours, as it was found.

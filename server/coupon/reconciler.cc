@@ -200,7 +200,10 @@ absl::Status Reconciler::RebuildLocked(const std::vector<Wish>& wishes) {
   base::Failpoint("rebuild.before-barrier");
   int partitions = 0;
   for (const Coupon& coupon : closed) {
-    ASSIGN_OR_RETURN(partitions, deps_.log.AppendBarrier(coupon.id, coupon.gate_generation));
+    const Barrier barrier = {.coupon = coupon.id,
+                             .generation = coupon.gate_generation,
+                             .incarnation = coupon.incarnation};
+    ASSIGN_OR_RETURN(partitions, deps_.log.AppendBarrier(barrier));
   }
   const absl::Duration give_up = deps_.clock.Monotonic() + options_.drain_timeout;
   for (const Coupon& coupon : closed) {

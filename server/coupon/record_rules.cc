@@ -92,7 +92,10 @@ RecordResult RecordRules::DecideOne(const LogRecord& record, absl::Time now) {
 }
 
 RecordOutcome RecordRules::Pass(const Barrier& barrier, LogPartition partition) {
-  if (!coupons_[barrier.coupon].exists) return RecordOutcome::kBarrier;
+  // One of an earlier coupon with this id may be above the generations of this one.
+  const CouponFacts& coupon = coupons_[barrier.coupon];
+  const bool is_its_own = barrier.incarnation.empty() || barrier.incarnation == coupon.incarnation;
+  if (!coupon.exists || !is_its_own) return RecordOutcome::kBarrier;
   const BarrierKey key = {barrier.coupon, partition};
   Generation& passed = passed_[key];
   if (passed < barrier.generation) {

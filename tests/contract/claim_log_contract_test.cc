@@ -109,7 +109,7 @@ TEST_P(ClaimLog, PutsABarrierBehindEverythingInEveryPartition) {
   std::vector<AdmittedClaim> claims;
   for (int64_t user = 1; user <= 30; ++user) claims.push_back(ClaimOf(user));
   ASSERT_TRUE(backend_->log().Append(claims).ok());
-  const absl::StatusOr<int> partitions = backend_->log().AppendBarrier({1}, {4});
+  const absl::StatusOr<int> partitions = backend_->log().AppendBarrier({{1}, {4}, "first"});
   ASSERT_TRUE(partitions.ok()) << partitions.status();
   ASSERT_TRUE(backend_->log().Append(claims).ok());
 
@@ -119,6 +119,7 @@ TEST_P(ClaimLog, PutsABarrierBehindEverythingInEveryPartition) {
     if (const auto* barrier = std::get_if<Barrier>(&record.record)) {
       EXPECT_EQ(barrier->coupon, coupon::CouponId{1});
       EXPECT_EQ(barrier->generation, coupon::Generation{4});
+      EXPECT_EQ(barrier->incarnation, "first");
       EXPECT_TRUE(barriers.insert(record.partition).second);
     } else if (!barriers.contains(record.partition)) {
       ++claims_before[record.partition];

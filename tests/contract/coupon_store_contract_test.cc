@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "coupon/store.h"
@@ -146,6 +147,17 @@ TEST_P(CouponStore, DropsClaimsOfOlderGenerationsBehindABarrier) {
   EXPECT_EQ(Record({BarrierOf(1), RecordOf(3, RequestId::Random(), 1),
                     RecordOf(4, RequestId::Random(), 2)}),
             (std::vector{RecordOutcome::kBarrier, RecordOutcome::kStale, RecordOutcome::kIssued}));
+  EXPECT_EQ(*backend_->authority().PassedBarrier(coupon_.id, 1), coupon::Generation{2});
+}
+
+TEST_P(CouponStore, PassesOverTheBarrierOfAnEarlierCouponWithTheSameId) {
+  LogRecord earlier = BarrierOf(9);
+  std::get<coupon::Barrier>(earlier.record).incarnation = "an earlier one";
+  LogRecord its_own = BarrierOf(2);
+  std::get<coupon::Barrier>(its_own.record).incarnation = coupon_.incarnation;
+  EXPECT_EQ(
+      Record({its_own, earlier, RecordOf(1, RequestId::Random(), 2)}),
+      (std::vector{RecordOutcome::kBarrier, RecordOutcome::kBarrier, RecordOutcome::kIssued}));
   EXPECT_EQ(*backend_->authority().PassedBarrier(coupon_.id, 1), coupon::Generation{2});
 }
 

@@ -202,7 +202,7 @@ TEST(KafkaLog, RefusesAtOnceWhileTheBrokerIsGoneAndComesBackByItself) {
   EXPECT_TRUE(absl::IsUnavailable(backend.log().Ready()));
   const absl::Time start = absl::Now();
   EXPECT_TRUE(absl::IsUnavailable(backend.log().Append(ClaimsOf(5, 5))));
-  EXPECT_TRUE(absl::IsUnavailable(backend.log().AppendBarrier({1}, {4}).status()));
+  EXPECT_TRUE(absl::IsUnavailable(backend.log().AppendBarrier({{1}, {4}, ""}).status()));
   EXPECT_LT(absl::Now() - start, absl::Milliseconds(200));
   EXPECT_TRUE(absl::IsUnavailable(backend.progress().Ends().status()));
   EXPECT_TRUE(absl::IsUnavailable(backend.progress().Committed().status()));
@@ -897,9 +897,9 @@ TEST_F(KafkaHistory, TellsOneUsersRecordsAndTheBarriersBeforeThem) {
   Append(ClaimsOf(1, 300));
   AdmittedClaim first = ClaimOf(42), second = ClaimOf(42), of_another_coupon = ClaimOf(42);
   of_another_coupon.holder.coupon = {2};
-  ASSERT_TRUE(backend_.log().AppendBarrier({2}, {9}).ok());
+  ASSERT_TRUE(backend_.log().AppendBarrier({{2}, {9}, ""}).ok());
   Append({first, of_another_coupon});
-  ASSERT_TRUE(backend_.log().AppendBarrier({1}, {4}).ok());
+  ASSERT_TRUE(backend_.log().AppendBarrier({{1}, {4}, ""}).ok());
   Append({second});
   const auto log = Open()->ReadLog(first.holder);
   ASSERT_TRUE(log.ok()) << log.status();

@@ -69,9 +69,8 @@ class FaultyLog final : public coupon::ClaimLog {
     if (absl::Status appended = log_.Append(claims); !appended.ok()) return appended;
     return answer;
   }
-  absl::StatusOr<int> AppendBarrier(coupon::CouponId coupon,
-                                    coupon::Generation generation) override {
-    return log_.AppendBarrier(coupon, generation);
+  absl::StatusOr<int> AppendBarrier(const coupon::Barrier& barrier) override {
+    return log_.AppendBarrier(barrier);
   }
   absl::Status Ready() const override {
     std::lock_guard lock(mutex_);

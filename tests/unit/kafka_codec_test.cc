@@ -108,11 +108,13 @@ TEST(KafkaCodec, DropsATraceParentThatIsNone) {
 }
 
 TEST(KafkaCodec, GivesBackABarrier) {
-  const WireRecord record = Encode(Barrier{.coupon = {7}, .generation = {4}});
+  const WireRecord record =
+      Encode(Barrier{.coupon = {7}, .generation = {4}, .incarnation = "first"});
   EXPECT_EQ(Find(record, "schema-version"), "1");
   const RecordContent content = Decode(record);
   EXPECT_EQ(std::get<Barrier>(content).coupon, coupon::CouponId{7});
   EXPECT_EQ(std::get<Barrier>(content).generation, coupon::Generation{4});
+  EXPECT_EQ(std::get<Barrier>(content).incarnation, "first");
 }
 
 TEST(KafkaCodec, PublishesWhoGotACoupon) {

@@ -33,13 +33,13 @@ absl::Status EmbeddedClaimLog::Insert(std::span<const AdmittedClaim> claims) {
   return durable;
 }
 
-absl::StatusOr<int> EmbeddedClaimLog::AppendBarrier(coupon::CouponId coupon,
-                                                    coupon::Generation generation) {
+absl::StatusOr<int> EmbeddedClaimLog::AppendBarrier(const coupon::Barrier& barrier) {
   RETURN_IF_ERROR(database_.Write([&](Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(
         Statement insert,
-        connection.Prepare("INSERT INTO claim_log (coupon_id, gate_generation) VALUES (?, ?)"));
-    return insert.Bind(coupon.value, generation.value).Run();
+        connection.Prepare("INSERT INTO claim_log (coupon_id, incarnation, gate_generation) "
+                           "VALUES (?, ?, ?)"));
+    return insert.Bind(barrier.coupon.value, barrier.incarnation, barrier.generation.value).Run();
   }));
   Announce();
   return 1;
@@ -88,7 +88,8 @@ absl::StatusOr<std::vector<LogRecord>> EmbeddedClaimLog::ReadNext(int records_ma
       LogRecord& record = records.emplace_back();
       record.position = select.Int(0);
       if (select.IsNull(2)) {
-        record.record = coupon::Barrier{.coupon = coupon, .generation = generation};
+        record.record = coupon::Barrier{
+            .coupon = coupon, .generation = generation, .incarnation = std::string(select.Text(4))};
         continue;
       }
       const std::optional<coupon::RequestId> request = coupon::RequestId::Parse(select.Text(3));

@@ -21,8 +21,7 @@ class EmbeddedClaimLog final : public coupon::ClaimLog,
   explicit EmbeddedClaimLog(Database& database) : database_(database) {}
 
   absl::Status Append(std::span<const coupon::AdmittedClaim> claims) override;
-  absl::StatusOr<int> AppendBarrier(coupon::CouponId coupon,
-                                    coupon::Generation generation) override;
+  absl::StatusOr<int> AppendBarrier(const coupon::Barrier& barrier) override;
   absl::Status Ready() const override { return absl::OkStatus(); }
 
   absl::StatusOr<std::vector<coupon::LogRecord>> Poll(int records_max,

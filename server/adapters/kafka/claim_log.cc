@@ -40,12 +40,10 @@ absl::Status KafkaClaimLog::Append(std::span<const coupon::AdmittedClaim> claims
   return UnknownOutcome(producer_->Send(records));
 }
 
-absl::StatusOr<int> KafkaClaimLog::AppendBarrier(coupon::CouponId coupon,
-                                                 coupon::Generation generation) {
+absl::StatusOr<int> KafkaClaimLog::AppendBarrier(const coupon::Barrier& barrier) {
   const absl::StatusOr<int> partitions = producer_->CountPartitions();
   if (!partitions.ok()) return UnknownOutcome(partitions.status());
-  std::vector<WireRecord> barriers(
-      *partitions, Encode(coupon::Barrier{.coupon = coupon, .generation = generation}));
+  std::vector<WireRecord> barriers(*partitions, Encode(barrier));
   for (int i = 0; i < *partitions; ++i) barriers[i].partition = i;
   RETURN_IF_ERROR(UnknownOutcome(producer_->Send(barriers)));
   return *partitions;

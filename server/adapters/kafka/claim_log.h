@@ -46,8 +46,7 @@ class KafkaClaimLog final : public coupon::ClaimLog, public coupon::LogProgress 
   absl::Status Append(std::span<const coupon::AdmittedClaim> claims) override;
   /// As the port says; asks for the partitions first, so two round trips, within `append_timeout`
   /// each.
-  absl::StatusOr<int> AppendBarrier(coupon::CouponId coupon,
-                                    coupon::Generation generation) override;
+  absl::StatusOr<int> AppendBarrier(const coupon::Barrier& barrier) override;
   /// As the port says. Down is known from an append that failed or the loss of all brokers; up
   /// again from a probe, each 200 ms, that finds a leader of every partition.
   absl::Status Ready() const override;

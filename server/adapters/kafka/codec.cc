@@ -94,7 +94,9 @@ absl::StatusOr<Barrier> BarrierOf(const pb::GateBarrier& barrier) {
   if (barrier.gate_generation() < 0) {
     return absl::InvalidArgumentError("with a negative generation");
   }
-  return Barrier{.coupon = {barrier.coupon_id()}, .generation = {barrier.gate_generation()}};
+  return Barrier{.coupon = {barrier.coupon_id()},
+                 .generation = {barrier.gate_generation()},
+                 .incarnation = barrier.coupon_incarnation()};
 }
 
 absl::StatusOr<RecordContent> Read(std::string_view payload, HeaderLookup header) {
@@ -140,6 +142,7 @@ WireRecord Encode(const Barrier& barrier) {
   pb::ClaimLogRecord record;
   record.mutable_barrier()->set_coupon_id(barrier.coupon.value);
   record.mutable_barrier()->set_gate_generation(barrier.generation.value);
+  record.mutable_barrier()->set_coupon_incarnation(barrier.incarnation);
   return {.payload = record.SerializeAsString(), .headers = HeadersOf(kClaimContentType)};
 }
 
