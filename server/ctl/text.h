@@ -4,8 +4,6 @@
 #include <string>
 #include <string_view>
 
-#include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "coupon/coupon.h"
 
@@ -20,12 +18,8 @@ inline std::string IdText(const std::optional<coupon::RequestId>& request) {
   return request ? request->ToString() : "(malformed)";
 }
 
-/// Text of others, fit for one line of a terminal: it may hold any bytes, and have any length.
-inline std::string Shown(std::string_view text) {
-  constexpr size_t kShownBytesMax = 200;
-  const bool is_long = text.size() > kShownBytesMax;
-  return absl::StrCat(absl::Utf8SafeCEscape(std::string(text.substr(0, kShownBytesMax))),
-                      is_long ? "…" : "");
-}
+/// Text of others, fit for one line of a terminal: it may hold any bytes, and have any length. What
+/// is no UTF-8, and what a terminal might obey, is escaped; only whole characters are kept.
+std::string Shown(std::string_view text);
 
 }  // namespace ecom::ctl

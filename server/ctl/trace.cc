@@ -21,9 +21,9 @@ Step DefinitionOf(const Trace& trace) {
   const bool before = trace.now < coupon.starts_at, after = trace.now >= coupon.ends_at;
   const char* const window = before ? "not open yet" : (after ? "closed" : "open");
   return {.what = "definition",
-          .text = absl::StrCat(coupon.name, ": ", window, ", from ", TimeText(coupon.starts_at),
-                               " to ", TimeText(coupon.ends_at), "; ", coupon.available_quantity,
-                               " of ", coupon.total_quantity, " left"),
+          .text = absl::StrCat(Shown(coupon.name), ": ", window, ", from ",
+                               TimeText(coupon.starts_at), " to ", TimeText(coupon.ends_at), "; ",
+                               coupon.available_quantity, " of ", coupon.total_quantity, " left"),
           .fields = {{"window", window},
                      {"starts_at", TimeText(coupon.starts_at)},
                      {"ends_at", TimeText(coupon.ends_at)},
@@ -138,7 +138,7 @@ void AddRecords(const Trace& trace, std::vector<Step>& steps) {
     steps.push_back(
         {.what = "rejection",
          .at = rejection.rejected_at,
-         .text = absl::StrCat("request ", IdText(rejection.request), ": ", rejection.reason),
+         .text = absl::StrCat("request ", IdText(rejection.request), ": ", Shown(rejection.reason)),
          .fields = {{"request_id", IdText(rejection.request)}, {"reason", rejection.reason}}});
   }
   if (!trace.records.row) return;

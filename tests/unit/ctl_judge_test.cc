@@ -222,5 +222,152 @@ TEST_F(Judged, JudgesWithoutAJournalWhatTheStoresSayAlone) {
   EXPECT_EQ(Found("I7", "a participant of the gate, and there is no row"), Choose());
 }
 
+TEST_F(Judged, FindsAGateOfAnotherGenerationThanTheValidOne) {
+  facts_.records.coupon->gate_generation = {4};
+  facts_.gate->generation = {3};
+  EXPECT_EQ(Judge(facts_), (std::vector<Finding>{{"I7",
+                                                  "the gate is at generation 3, and 4 is the valid "
+                                                  "one",
+                                                  {}}}));
+}
+
+TEST_F(Judged, FindsExactlyTheKeysThatWereADuplicateAlthoughNothingElseWasAsked) {
+  const std::vector<UserId> chosen = Choose();
+  for (const UserId user : chosen) {
+    facts_.told->users[user] = {.duplicate = true, .keys = {{"only", {.duplicate = true}}}};
+    facts_.told->users[user].indeterminate = true;  // as of a row that was asked for
+  }
+  EXPECT_EQ(Found("P5", "one key"), chosen);
+  for (const UserId user : chosen) {  // who asked otherwise, too, may have it by that request
+    ToldUser& told = facts_.told->users[user];
+    if (user.value % 2 == 0) {
+      told.asked_without_key = true;
+    } else {
+      told.keys["another"] = {};
+    }
+  }
+  EXPECT_EQ(Judge(facts_), std::vector<Finding>());
+}
+
+TEST_F(Judged, FindsExactlyTheKeysThatWereADuplicateEvenBeforeTheirQueued) {
+  const std::vector<UserId> chosen = Choose();
+  for (const UserId user : chosen) {
+    facts_.told->users[user].keys["k"] = {
+        .queued = {"first"}, .queued_by_ns = 10, .refused_after_ns = 5, .duplicate = true};
+  }
+  EXPECT_EQ(Found("P5", "one key"), chosen);
+}
+
+TEST_F(Judged, FindsExactlyWhoWasPromisedTwiceWithOneRequestId) {
+  const std::vector<UserId> chosen = Choose();
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    ToldUser& told = facts_.told->users[chosen[i]];
+    const auto& row = facts_.records.rows[static_cast<size_t>(chosen[i].value) - 1];
+    const std::vector<std::string> queued = {row.request->ToString()};
+    told.queued = queued;
+    switch (i % 3) {
+      case 0: told.queued_without_key = 2; break;
+      case 1: told.keys = {{"a", {.queued = queued}}, {"b", {.queued = queued}}}; break;
+      default: told.queued_without_key = 1, told.keys["a"].queued = queued;
+    }
+  }
+  EXPECT_EQ(Found("I2", "answered QUEUED more than once"), chosen);
+  for (const UserId user : chosen) {
+    facts_.told->users[user].queued_without_key = 0;
+    facts_.told->users[user].keys = {{"a", {.queued = facts_.told->users[user].queued}}};
+  }
+  EXPECT_EQ(Judge(facts_), std::vector<Finding>()) << "one key, and perhaps often";
+}
+
+TEST_F(Judged, FindsTheEventsThatNameAnotherUserThanTheRow) {
+  facts_.announced.emplace();
+  for (const auto& row : facts_.records.rows) facts_.announced->emplace(row.user, *row.request);
+  const UserId stranger = {kUsers + 9};
+  facts_.announced->emplace(stranger, *facts_.records.rows[0].request);
+  EXPECT_EQ(Judge(facts_),
+            (std::vector<Finding>{{"I8", "announced, and there is no such row", {stranger}}}));
+}
+
+TEST_F(Judged, SaysThatARunInWhichNothingWasAcceptedProvesNothing) {
+  facts_.told->queued = 0;
+  EXPECT_TRUE(Says("I1", "nothing was accepted at all"));
+}
+
+/// A campaign of which claims are on their way.
+class OnTheWay : public Judged {
+ protected:
+  OnTheWay() {
+    facts_.quiet = false;
+    facts_.announced.emplace();
+    for (const auto& row : facts_.records.rows) facts_.announced->emplace(row.user, *row.request);
+  }
+
+  Holding HoldingOf(const std::string& invariant) {
+    for (const InvariantLine& line : Summarize(facts_, Judge(facts_))) {
+      if (line.invariant == invariant) return line.holding;
+    }
+    ADD_FAILURE() << "no line for " << invariant;
+    return Holding::kNotJudged;
+  }
+};
+
+TEST_F(OnTheWay, DoesNotJudgeWhatMayYetComeTrue) {
+  const std::vector<UserId> coming = Choose();
+  EraseRows(coming);
+  facts_.records.coupon->available_quantity = static_cast<int64_t>(kDefects);
+  for (const UserId user : coming) facts_.on_their_way.insert(user);
+  facts_.gate->reservations = static_cast<int64_t>(kDefects);
+  EXPECT_EQ(Judge(facts_), std::vector<Finding>());
+  for (const char* const open : {"I1", "I5", "I6", "I7", "I8"}) {
+    EXPECT_EQ(HoldingOf(open), Holding::kNotYetKnown) << open;
+  }
+  for (const char* const known : {"I2", "I3", "I4", "P5"}) {
+    EXPECT_EQ(HoldingOf(known), Holding::kHolds) << known;
+  }
+}
+
+TEST_F(OnTheWay, JudgesExactlyWhoIsOnNoWay) {
+  const std::vector<UserId> coming = Choose();
+  EraseRows(coming);
+  facts_.records.coupon->available_quantity = static_cast<int64_t>(kDefects);
+  std::vector<UserId> lost;
+  for (const UserId user : coming) {
+    if (user.value % 2 == 0) {
+      facts_.on_their_way.insert(user);
+    } else {
+      lost.push_back(user);
+    }
+  }
+  EXPECT_EQ(Judge(facts_),
+            (std::vector<Finding>{{"I7", "a participant of the gate, and there is no row", lost}}));
+  EXPECT_EQ(HoldingOf("I7"), Holding::kBroken);
+}
+
+TEST_F(OnTheWay, JudgesWhatNothingOnItsWayCanMend) {
+  const std::vector<UserId> chosen = Choose();
+  std::erase_if(facts_.participants, [&](UserId user) { return Has(chosen, user); });
+  for (const UserId user : chosen) facts_.told->users.erase(user);
+  facts_.told->users[{1}].keys["k"].queued = {"first", "second"};
+  facts_.records.coupon->available_quantity = 1;
+  EXPECT_EQ(Found("I7", "a row, and no participant"), chosen);
+  EXPECT_EQ(Found("I4", "a row, and neither"), chosen);
+  EXPECT_TRUE(Says("P5", "one key"));
+  EXPECT_TRUE(Says("I3", "available is 1"));
+}
+
+TEST_F(OnTheWay, ExcusesNobodyOnceAllIsQuiet) {
+  const std::vector<UserId> left = Choose();
+  EraseRows(left);
+  for (const UserId user : left) facts_.on_their_way.insert(user);
+  facts_.quiet = true;
+  EXPECT_EQ(Found("I7", "a participant of the gate, and there is no row"), left);
+}
+
+TEST_F(OnTheWay, SaysNothingOfParticipantsOfAGateThatWasBuiltMeanwhile) {
+  facts_.participants.clear();
+  facts_.participants_known = false;
+  EXPECT_EQ(Judge(facts_), std::vector<Finding>());
+}
+
 }  // namespace
 }  // namespace ecom::ctl
