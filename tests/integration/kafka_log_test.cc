@@ -285,11 +285,13 @@ class MockKafka {
 
   std::string brokers() const { return rd_kafka_mock_cluster_bootstraps(cluster_); }
   void FailNextProduce(rd_kafka_resp_err_t error) {
-    constexpr int16_t kProduce = 0;
     rd_kafka_mock_push_request_errors(cluster_, kProduce, 1, error);
   }
+  void FailNoMore() { rd_kafka_mock_clear_request_errors(cluster_, kProduce); }
 
  private:
+  static constexpr int16_t kProduce = 0;
+
   rd_kafka_t* client_;
   rd_kafka_mock_cluster_t* cluster_;
 };
@@ -333,6 +335,32 @@ TEST(KafkaLog, FailsTheBatchesOfEveryCallerWhenItsProducerFailsForGood) {
   }
   stopping = true;
   for (std::thread& writer : writers) writer.join();
+}
+
+TEST(KafkaLog, ComesUpLessAndLessOftenWhileItsRecordsFailAndStaysUpOnceTheyDoNot) {
+  MockKafka kafka;
+  const auto log = Made(KafkaClaimLog::Create({.brokers = kafka.brokers()}));
+  ASSERT_TRUE(log->Append(ClaimsOf(1, 1)).ok());
+  const auto time_to_come_up = [&log] {
+    const absl::Time start = absl::Now();
+    EXPECT_TRUE(Eventually([&] { return log->Ready().ok(); }));
+    return absl::Now() - start;
+  };
+  std::vector<absl::Duration> down_for;
+  for (int time = 0; time < 5; ++time) {
+    kafka.FailNextProduce(RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    EXPECT_FALSE(log->Append(ClaimsOf(2, 2)).ok());
+    down_for.push_back(time_to_come_up());
+  }
+  EXPECT_LT(down_for[0], down_for[4] / 3) << "it had just been written";
+  EXPECT_GT(down_for[4], absl::Milliseconds(1500));
+  EXPECT_LT(down_for[4], absl::Seconds(6));
+  kafka.FailNoMore();
+  const absl::Status appended = log->Append(ClaimsOf(3, 3));
+  EXPECT_TRUE(appended.ok()) << appended;
+  kafka.FailNextProduce(RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+  EXPECT_FALSE(log->Append(ClaimsOf(4, 4)).ok());
+  EXPECT_LT(time_to_come_up(), down_for[4] / 3) << "it had worked meanwhile";
 }
 
 TEST(KafkaLog, FailsABatchThatDoesNotFitTheQueue) {

@@ -48,7 +48,8 @@ class KafkaClaimLog final : public coupon::ClaimLog, public coupon::LogProgress 
   /// each.
   absl::StatusOr<int> AppendBarrier(const coupon::Barrier& barrier) override;
   /// As the port says. Down is known from an append that failed or the loss of all brokers; up
-  /// again from a probe, each 200 ms, that finds a leader of every partition.
+  /// again from a probe, each 200 ms, that finds a leader of every partition. Where probes succeed
+  /// and appends fail all the same, it stays down for longer and longer, up to 5 s.
   absl::Status Ready() const override;
 
   /// As the port says, in two round trips.

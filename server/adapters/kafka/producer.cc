@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <utility>
@@ -21,6 +22,9 @@ constexpr absl::Duration kPollTimeout = absl::Milliseconds(50);
 /// While the topic is down.
 constexpr absl::Duration kProbeInterval = absl::Milliseconds(200);
 constexpr absl::Duration kProbeTimeout = absl::Milliseconds(500);
+/// While probes find the topic and records fail: each time up costs a batch of claims their unit.
+/// Bounds, too, how long the topic counts as down when it no longer is.
+constexpr absl::Duration kProbeIntervalMax = absl::Seconds(5);
 /// For the reports of what a handle that ends has given up.
 constexpr absl::Duration kRetireTimeout = absl::Seconds(1);
 
@@ -152,8 +156,9 @@ absl::Status Producer::Send(std::span<const WireRecord> records) {
   {
     std::lock_guard lock(mutex_);
     under_way_.erase(id);
+    if (status.ok()) failed_eras_ = 0;
   }
-  if (!status.ok() && !absl::IsInvalidArgument(status)) MarkDown(status, sent_in);
+  if (!status.ok() && !absl::IsInvalidArgument(status)) MarkDown(status, sent_in, Sign::kRecords);
   return status;
 }
 
@@ -250,7 +255,7 @@ void Producer::Run() {
     }
     rd_kafka_poll(handle_->client.get(), up_.load() ? MillisOf(kPollTimeout) : 10);
     ReplaceIfFatal();
-    if (!up_.load() && MonotonicNow() >= next_probe_) Probe();
+    if (!up_.load() && ProbeIsDue()) Probe();
   }
 }
 
@@ -268,7 +273,6 @@ void Producer::ReplaceIfFatal() {
     std::swap(handle_, *made);
   }
   ++replacements_;
-  next_probe_ = absl::InfinitePast();
   base::Log(base::Level::kError, "a Kafka producer failed for good and was replaced",
             {{"topic", options_.topic}, {"error", reason.data()}});
   if (retiring_.joinable()) retiring_.join();
@@ -280,9 +284,15 @@ void Producer::ReplaceIfFatal() {
 void Producer::Probe() {
   const absl::Status found =
       kafka::CountPartitions(handle_->client.get(), handle_->topic.get(), kProbeTimeout).status();
-  next_probe_ = MonotonicNow() + kProbeInterval;
   if (found.ok()) return MarkUp();
   MarkDown(found, era());
+  std::lock_guard lock(mutex_);
+  next_probe_ = MonotonicNow() + kProbeInterval;
+}
+
+bool Producer::ProbeIsDue() const {
+  std::lock_guard lock(mutex_);
+  return MonotonicNow() >= next_probe_;
 }
 
 void Producer::MarkUp() {
@@ -297,12 +307,26 @@ void Producer::MarkUp() {
   base::Log(base::Level::kInfo, "Kafka topic can be written", {{"topic", options_.topic}});
 }
 
-void Producer::MarkDown(const absl::Status& why, uint64_t era) {
+/// At once after an era in which the topic was written; else doubled from era to era, less a part
+/// of it at random, so that not all servers come back in one moment.
+absl::Duration Producer::WaitBeforeProbe() {
+  if (failed_eras_ == 0) return absl::ZeroDuration();
+  constexpr int kDoublingsMax = 10;
+  const absl::Duration wait =
+      std::min(kProbeInterval * (1 << std::min(failed_eras_, kDoublingsMax)), kProbeIntervalMax);
+  return wait * absl::Uniform(random_, 0.5, 1.0);
+}
+
+void Producer::MarkDown(const absl::Status& why, uint64_t era, Sign sign) {
   std::string cause;
   {
     std::lock_guard lock(mutex_);
     if (state_ == State::kDown || era != era_) return;
     state_ = State::kDown;
+    if (sign == Sign::kRecords) {
+      next_probe_ = MonotonicNow() + WaitBeforeProbe();
+      ++failed_eras_;
+    }
     up_ = false;
     down_ = why;
     cause = last_error_;

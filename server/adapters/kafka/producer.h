@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -22,8 +23,9 @@ struct rd_kafka_message_s;
 namespace ecom::adapters::kafka {
 
 /// Writes batches of records to one topic and waits until all are acknowledged (acks=all). Knows
-/// whether the topic can be written, and finds out by itself when it can again. Thread-safe;
-/// several batches may be under way at once.
+/// whether the topic can be written, and finds out by itself when it can again: by a probe, after
+/// longer and longer waits where probes succeed and records fail. Thread-safe; several batches may
+/// be under way at once.
 ///
 /// Within one librdkafka producer, idempotence keeps each record single and those of a partition in
 /// order. It has a price: it may end up in a state for good (librdkafka #4438); then it is replaced
@@ -70,6 +72,8 @@ class Producer {
   struct Handle;
   struct Batch;
   enum class State { kStarting, kUp, kDown };
+  /// What showed that the topic is down.
+  enum class Sign { kConnection, kRecords };
 
   explicit Producer(Options options);
 
@@ -88,8 +92,11 @@ class Producer {
   void Probe();
   void MarkUp();
   /// `era`: of the up that turned out to be over; a failure of an earlier one says nothing new.
-  void MarkDown(const absl::Status& why, uint64_t era);
+  void MarkDown(const absl::Status& why, uint64_t era, Sign sign = Sign::kConnection);
   uint64_t era() const;
+
+  absl::Duration WaitBeforeProbe();
+  bool ProbeIsDue() const;
 
   const Options options_;
 
@@ -100,7 +107,10 @@ class Producer {
   mutable std::mutex mutex_;  // guards what follows, up to the next blank line
   std::condition_variable changed_;
   State state_ = State::kStarting;
-  uint64_t era_ = 0;        // grows each time the topic comes up
+  uint64_t era_ = 0;     // grows each time the topic comes up
+  int failed_eras_ = 0;  // in a row, since a Send last worked, that ended with one that failed
+  absl::Time next_probe_ = absl::InfinitePast();
+  absl::BitGen random_;
   absl::Status down_;       // why, while kDown
   std::string last_error_;  // librdkafka's words for what went wrong last
   absl::flat_hash_map<uint64_t, Batch*>
@@ -110,8 +120,7 @@ class Producer {
 
   std::atomic<bool> up_ = false;
   std::atomic<int64_t> replacements_ = 0;
-  absl::Time next_probe_ = absl::InfinitePast();  // only the thread's
-  std::thread retiring_;                          // ends the handle that was replaced last
+  std::thread retiring_;  // ends the handle that was replaced last
   std::thread thread_;
 };
 
