@@ -12,12 +12,15 @@ set(plain
   google/api/annotations google/api/http google/rpc/status google/rpc/error_details)
 set(events
   ecom/event/v1/claim)
+set(caches
+  ecom/cache/v1/cached_product)
 set(services
   ecom/coupon/v1/coupon_service ecom/product/v1/product_service)
 
 set(sources)
 set(event_sources)
-foreach(proto IN LISTS plain events services)
+set(cache_sources)
+foreach(proto IN LISTS plain events caches services)
   if(proto MATCHES "^google/")
     set(root ${ECOM_GOOGLEAPIS})
   else()
@@ -39,17 +42,21 @@ foreach(proto IN LISTS plain events services)
     VERBATIM)
   if(proto IN_LIST events)
     list(APPEND event_sources ${outputs})
+  elseif(proto IN_LIST caches)
+    list(APPEND cache_sources ${outputs})
   else()
     list(APPEND sources ${outputs})
   endif()
 endforeach()
 
-# What logs and feeds carry: for those who need no gRPC.
+# What logs and feeds carry, and what the cache holds: for those who need no gRPC.
 add_library(ecom_event_proto STATIC ${event_sources})
 target_link_libraries(ecom_event_proto PUBLIC protobuf::libprotobuf)
+add_library(ecom_cache_proto STATIC ${cache_sources})
+target_link_libraries(ecom_cache_proto PUBLIC protobuf::libprotobuf)
 add_library(ecom_proto STATIC ${sources})
 target_link_libraries(ecom_proto PUBLIC gRPC::grpc++ protobuf::libprotobuf)
-foreach(library ecom_event_proto ecom_proto)
+foreach(library ecom_event_proto ecom_cache_proto ecom_proto)
   target_include_directories(${library} SYSTEM PUBLIC ${gen})
   target_compile_features(${library} PUBLIC cxx_std_20)
   if(ECOM_SANITIZE)

@@ -32,7 +32,7 @@ DRIVERS = {
     "librdkafka/": {"adapters/kafka"},
 }
 # The domain speaks of its own values; protos are the wire's.
-PROTO_ROOMS = {"rpc", "adapters/kafka"}
+PROTO_ROOMS = {"rpc", "adapters/kafka", "adapters/redis"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.MULTILINE)
 
 

@@ -19,5 +19,7 @@ extern const Script kGateClose;
 extern const Script kGateFind;
 extern const Script kGateInspect;
 extern const Script kGateRecorded;
+extern const Script kProductDrop;
+extern const Script kProductPut;
 
 }  // namespace ecom::adapters::redis
