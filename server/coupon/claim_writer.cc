@@ -1,7 +1,9 @@
 #include "coupon/claim_writer.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/failpoint.h"
 
@@ -27,11 +29,29 @@ void ClaimWriter::Add(std::vector<Entry>& entries) {
 
 void ClaimWriter::Append(std::vector<Entry>& entries) {
   std::vector<AdmittedClaim> claims = TakeKept();
+  DropWhatIsVoid(claims, entries);
   for (Entry& entry : entries) {
     if (entry.claim) claims.push_back(*std::move(entry.claim));
   }
   const absl::Status status = AppendInOrder(claims);
   for (Entry& entry : entries) entry.settled(status);
+}
+
+/// A claim that the next generation of a gate admitted shows that its barrier stands, behind which
+/// the store takes none of an earlier one. Nobody was promised anything by what was kept: who asked
+/// again, and was, had another entry.
+void ClaimWriter::DropWhatIsVoid(std::vector<AdmittedClaim>& kept, std::span<const Entry> entries) {
+  if (kept.empty()) return;
+  absl::flat_hash_map<std::pair<CouponId, std::string>, Generation> newest;
+  for (const Entry& entry : entries) {
+    if (!entry.claim) continue;
+    Generation& generation = newest[{entry.claim->holder.coupon, entry.claim->incarnation}];
+    generation = std::max(generation, entry.claim->generation);
+  }
+  std::erase_if(kept, [&](const AdmittedClaim& claim) {
+    const auto found = newest.find({claim.holder.coupon, claim.incarnation});
+    return found != newest.end() && claim.generation < found->second;
+  });
 }
 
 /// After an outage there may be more than one append takes. Keeps what did not surely get there.

@@ -14,8 +14,8 @@
 namespace ecom::coupon {
 
 /// The batches in front of the claim log: everything that waits is appended as one. A claim whose
-/// append failed is kept, and appended before all that comes later. Thread-safe; adding never
-/// blocks.
+/// append failed is kept, and appended before all that comes later, unless its gate was built anew
+/// meanwhile. Thread-safe; adding never blocks.
 class ClaimWriter {
  public:
   struct Options {
@@ -47,6 +47,7 @@ class ClaimWriter {
 
  private:
   void Append(std::vector<Entry>& entries);
+  static void DropWhatIsVoid(std::vector<AdmittedClaim>& kept, std::span<const Entry> entries);
   absl::Status AppendInOrder(std::span<const AdmittedClaim> claims);
   void Keep(std::span<const AdmittedClaim> claims);
   std::vector<AdmittedClaim> TakeKept();

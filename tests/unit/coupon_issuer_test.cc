@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <variant>
 #include <vector>
 
 #include "support/coupon_pipeline.h"
@@ -316,6 +317,38 @@ TEST_F(Issuer, CountsHowRequestsEnded) {
   EXPECT_EQ(stats.queued, 1);
   EXPECT_EQ(stats.duplicate, 1);
   EXPECT_EQ(stats.unknown_coupon, 1);
+}
+
+TEST(ClaimWriter, DropsWhatItKeptOnceALaterGenerationOfItsGateAdmits) {
+  EmbeddedCouponBackend backend(/*in_memory=*/true);
+  FaultyLog log(backend.log());
+  coupon::ClaimWriter writer({}, log);
+  const auto append = [&](int64_t coupon, int64_t user, int64_t generation,
+                          const std::string& incarnation) {
+    std::promise<bool> durable;
+    std::vector<coupon::ClaimWriter::Entry> entries;
+    entries.push_back({.claim = coupon::AdmittedClaim{.holder = {{coupon}, {user}},
+                                                      .request = coupon::RequestId::Random(),
+                                                      .incarnation = incarnation,
+                                                      .generation = {generation}},
+                       .settled = [&](const absl::Status& s) { durable.set_value(s.ok()); }});
+    writer.Add(entries);
+    return durable.get_future().get();
+  };
+  log.LoseAppends(true);
+  EXPECT_FALSE(append(1, 1, 1, "its own"));
+  EXPECT_FALSE(append(1, 2, 2, "its own"));
+  EXPECT_FALSE(append(1, 3, 1, "an earlier one"));
+  EXPECT_FALSE(append(2, 4, 1, "its own"));
+  log.LoseAppends(false);
+  EXPECT_TRUE(append(1, 5, 2, "its own"));
+  const auto records = backend.source().Poll(10, absl::Seconds(10));
+  ASSERT_TRUE(records.ok());
+  std::set<int64_t> users;
+  for (const coupon::LogRecord& record : *records) {
+    users.insert(std::get<coupon::AdmittedClaim>(record.record).holder.user.value);
+  }
+  EXPECT_EQ(users, (std::set<int64_t>{2, 3, 4, 5}));
 }
 
 TEST(ClaimWriter, AppendsWhatItKeptInPiecesBeforeWhatCameLater) {
