@@ -28,12 +28,22 @@ struct Recorder::Aftermath {
   std::vector<Claim> settled;
   /// Coupons whose gates admitted beyond the stock.
   absl::flat_hash_set<CouponId> over_admitted;
+  /// What the batch adds to the counts.
+  Stats counts;
 
   void Announce(const AdmittedClaim& claim, absl::Time issued_at) {
     issued.push_back({.holder = claim.holder, .request = claim.request, .issued_at = issued_at});
   }
   void Settle(const AdmittedClaim& claim) {
     settled.push_back({.holder = claim.holder, .request = claim.request});
+  }
+  /// By the wall clock, which the claim's server and this one share only roughly: never below zero.
+  void CountRow(const AdmittedClaim& claim, absl::Time now) {
+    const absl::Duration delay = std::max(now - claim.claimed_at, absl::ZeroDuration());
+    const auto bound = std::lower_bound(kRowDelayBounds.begin(), kRowDelayBounds.end(), delay);
+    ++counts.issued;
+    ++counts.row_delays[static_cast<size_t>(bound - kRowDelayBounds.begin())];
+    counts.row_delay_sum += delay;
   }
 };
 
@@ -91,6 +101,7 @@ absl::StatusOr<bool> Recorder::RecordOneBatch() {
   ASSIGN_OR_RETURN(const std::vector<Fate> fates, RecordRows(batch));
   base::Failpoint("recorder.after-rows");
   const Aftermath aftermath = Sort(batch, fates);
+  Count(aftermath.counts);
   for (const CouponId id : aftermath.over_admitted) deps_.on_over_admitted(id);
   // The rows are durable, so from here on a failure costs a redelivery and no more.
   if (!aftermath.dead.empty()) RETURN_IF_ERROR(deps_.dead_letters.Add(aftermath.dead));
@@ -161,15 +172,15 @@ absl::StatusOr<Recorder::Fate> Recorder::RecordAlone(const LogRecord& record) {
 
 Recorder::Aftermath Recorder::Sort(std::span<const LogRecord> batch, std::span<const Fate> fates) {
   Aftermath aftermath;
+  Stats& counts = aftermath.counts;
   const absl::Time now = deps_.clock.Now();
-  std::lock_guard lock(stats_mutex_);
   for (size_t i = 0; i < batch.size(); ++i) {
     const auto bury = [&](std::string reason) {
       base::Log(
           base::Level::kError, "a log record can become no row; it is kept as a dead letter",
           {{"partition", batch[i].partition}, {"position", batch[i].position}, {"reason", reason}});
       aftermath.dead.push_back({.record = batch[i], .reason = std::move(reason)});
-      ++stats_.dead;
+      ++counts.dead;
     };
     const auto* claim = std::get_if<AdmittedClaim>(&batch[i].record);
     if (const auto* refusal = std::get_if<absl::Status>(&fates[i])) {
@@ -184,21 +195,20 @@ Recorder::Aftermath Recorder::Sort(std::span<const LogRecord> batch, std::span<c
       case RecordOutcome::kStale:
         // Its reservation went with the old gate. One of the new gate with the same request is
         // of another append, which is still on its way.
-        ++stats_.stale;
+        ++counts.stale;
         continue;
       case RecordOutcome::kUnknownCoupon: bury("no such coupon"); break;
       case RecordOutcome::kIssued:
-        ++stats_.issued;
-        NoteRow(*claim, now);
+        aftermath.CountRow(*claim, now);
         aftermath.Announce(*claim, issued_at);
         break;
       case RecordOutcome::kIssuedEarlier:
-        ++stats_.duplicate;
+        ++counts.duplicate;
         aftermath.Announce(*claim, issued_at);
         break;
-      case RecordOutcome::kDuplicate: ++stats_.duplicate; break;
+      case RecordOutcome::kDuplicate: ++counts.duplicate; break;
       case RecordOutcome::kOverAdmitted:
-        ++stats_.over_admitted;
+        ++counts.over_admitted;
         base::Log(base::Level::kError, "a claim was accepted beyond the stock; it is rejected",
                   {{"coupon_id", claim->holder.coupon.value},
                    {"user_id", claim->holder.user.value},
@@ -208,16 +218,13 @@ Recorder::Aftermath Recorder::Sort(std::span<const LogRecord> batch, std::span<c
     }
     aftermath.Settle(*claim);
   }
-  stats_.published += static_cast<int64_t>(aftermath.issued.size());
+  counts.published = static_cast<int64_t>(aftermath.issued.size());
   return aftermath;
 }
 
-/// By the wall clock, which the claim's server and this one share only roughly: never below zero.
-void Recorder::NoteRow(const AdmittedClaim& claim, absl::Time now) {
-  const absl::Duration delay = std::max(now - claim.claimed_at, absl::ZeroDuration());
-  const auto bound = std::lower_bound(kRowDelayBounds.begin(), kRowDelayBounds.end(), delay);
-  ++stats_.row_delays[static_cast<size_t>(bound - kRowDelayBounds.begin())];
-  stats_.row_delay_sum += delay;
+void Recorder::Count(const Stats& counts) {
+  std::lock_guard lock(stats_mutex_);
+  stats_ += counts;
 }
 
 void Recorder::NoteSuccess() {

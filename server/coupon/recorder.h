@@ -106,7 +106,7 @@ class Recorder {
   static absl::Status BlameTheRecords(std::span<const Fate> fates);
   absl::StatusOr<Fate> RecordAlone(const LogRecord& record);
   Aftermath Sort(std::span<const LogRecord> batch, std::span<const Fate> fates);
-  void NoteRow(const AdmittedClaim& claim, absl::Time now);
+  void Count(const Stats& counts);
   void NoteSuccess();
   absl::Status RememberAnnounced();
   void TellGate();
