@@ -287,17 +287,22 @@ TEST_F(CtlCommands, DealsWithAllLettersAtOnce) {
 }
 
 TEST_F(CtlCommands, CannotDealWithALetterThatIsNotThere) {
+  PutPoison("77", "poison");
+  ASSERT_TRUE(Await(1));
+  const std::string offset = Letters()[0]["offset"].dump();
   for (const std::string how : {"show", "replay", "discard"}) {
     const CtlAnswer unknown = Run({"dlt", how, "--offset", "999999999"});
     EXPECT_EQ(unknown.exit, Exit::kUnable) << how;
     EXPECT_NE(unknown.error.find("there is no dead letter 0/999999999"), unknown.error.npos)
         << unknown.error;
-    EXPECT_EQ(Run({"dlt", how, "--offset", "0", "--partition", "9"}).exit, Exit::kUnable) << how;
-    EXPECT_EQ(Run({"dlt", how, "--offset", "0", "--partition", "4294967296"}).exit, Exit::kUnable)
+    EXPECT_EQ(Run({"dlt", how, "--offset", offset, "--partition", "9"}).exit, Exit::kUnable) << how;
+    EXPECT_EQ(Run({"dlt", how, "--offset", offset, "--partition", "4294967296"}).exit,
+              Exit::kUnable)
         << "no partition of that number, and not another one: " << how;
     EXPECT_EQ(Run({"dlt", how}).exit, Exit::kUnable) << "which?";
   }
-  EXPECT_EQ(Run({"dlt", "discard", "--offset", "0", "--all"}).exit, Exit::kUnable);
+  EXPECT_EQ(Run({"dlt", "discard", "--offset", offset, "--all"}).exit, Exit::kUnable);
+  EXPECT_EQ(Letters().size(), 1u) << "none of these was about the letter that is there";
 }
 
 TEST_F(CtlCommands, ShowsGatesAndWhichGenerationIsValid) {
