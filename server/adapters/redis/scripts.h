@@ -21,5 +21,9 @@ extern const Script kGateInspect;
 extern const Script kGateRecorded;
 extern const Script kProductDrop;
 extern const Script kProductPut;
+extern const Script kViewTotalsAdd;
+extern const Script kViewTotalsNoteStored;
+extern const Script kViewTotalsSeed;
+extern const Script kViewTotalsUnstored;
 
 }  // namespace ecom::adapters::redis
