@@ -131,8 +131,10 @@ void App::MakeApi() {
                            .directory = *directory_,
                            .reconciler = *reconciler_,
                            .clock = clock_});
-  catalog_ = std::make_unique<product::Catalog>(CatalogOptions(config.product),
-                                                backing_->product_store(), clock_);
+  catalog_ = std::make_unique<product::Catalog>(
+      CatalogOptions(config.product),
+      product::Catalog::Deps{
+          .store = backing_->product_store(), .totals = backing_->view_totals(), .clock = clock_});
 }
 
 /// Waits for the stores, prepares them, starts what works on them, and serves once all is ready.

@@ -13,6 +13,7 @@
 #include "coupon/gate.h"
 #include "coupon/store.h"
 #include "product/store.h"
+#include "product/views.h"
 
 namespace ecom::app {
 
@@ -39,6 +40,7 @@ class Backing {
   virtual coupon::CouponStore& coupon_store() = 0;
   virtual coupon::GateAuthority& authority() = 0;
   virtual product::ProductStore& product_store() = 0;
+  virtual product::ViewTotals& view_totals() = 0;
   virtual coupon::CouponGate& gate() = 0;
   virtual coupon::GateControl& control() = 0;
   virtual coupon::ClaimLog& log() = 0;

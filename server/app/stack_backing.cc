@@ -72,7 +72,9 @@ StackBacking::StackBacking(const Config& config, const base::Clock& clock)
       product_store_(pool_, clock),
       gate_({.address = AddressOf(config.redis.gate),
              .reservations_max = config.coupon.reservations_max,
-             .cluster = config.redis.gate_cluster}) {}
+             .cluster = config.redis.gate_cluster}),
+      view_totals_(
+          {.address = AddressOf(config.redis.gate), .cluster = config.redis.gate_cluster}) {}
 
 absl::Status StackBacking::Prepare(const SampleData* sample) {
   RETURN_IF_ERROR(AsPrecondition(adapters::mysql::Migrate(pool_)));

@@ -12,6 +12,7 @@
 #include "adapters/mysql/coupon_store.h"
 #include "adapters/mysql/product_store.h"
 #include "adapters/redis/gate.h"
+#include "adapters/redis/view_totals.h"
 #include "app/backing.h"
 #include "app/instance_slot.h"
 
@@ -30,6 +31,7 @@ class StackBacking final : public Backing {
   coupon::CouponStore& coupon_store() override { return coupon_store_; }
   coupon::GateAuthority& authority() override { return coupon_store_; }
   product::ProductStore& product_store() override { return product_store_; }
+  product::ViewTotals& view_totals() override { return view_totals_; }
   adapters::redis::RedisCouponGate& gate() override { return gate_; }
   coupon::GateControl& control() override { return gate_; }
   coupon::ClaimLog& log() override { return *log_; }
@@ -51,6 +53,7 @@ class StackBacking final : public Backing {
   adapters::mysql::MysqlCouponStore coupon_store_;
   adapters::mysql::MysqlProductStore product_store_;
   adapters::redis::RedisCouponGate gate_;
+  adapters::redis::RedisViewTotals view_totals_;
   // Set by Create, or it fails.
   std::unique_ptr<adapters::kafka::KafkaClaimLog> log_;
   std::unique_ptr<adapters::kafka::KafkaDeadLetters> dead_letters_;

@@ -70,12 +70,12 @@ ViewCounter::Options Outliving(absl::Duration hard_ttl, ViewCounter::Options opt
 
 }  // namespace
 
-Catalog::Catalog(Options options, ProductStore& store, const base::Clock& clock)
+Catalog::Catalog(Options options, Deps deps)
     : options_(options),
-      store_(store),
-      clock_(clock),
-      l1_(options.l1, clock),
-      views_(Outliving(options.l1.hard_ttl, options.views), store, clock,
+      store_(deps.store),
+      clock_(deps.clock),
+      l1_(options.l1, deps.clock),
+      views_(Outliving(options.l1.hard_ttl, options.views), deps.store, deps.clock,
              [this](ProductId id) { l1_.Erase(id); }),
       loads_({.name = "product-load",
               .batch_items_max = options.load_ids_max,

@@ -21,6 +21,7 @@
 #include "product/product.h"
 #include "product/store.h"
 #include "product/view_counter.h"
+#include "product/views.h"
 
 namespace ecom::product {
 
@@ -98,8 +99,14 @@ class Catalog {
   using Done = absl::AnyInvocable<void(absl::StatusOr<ProductView>)>;
   using ListDone = absl::AnyInvocable<void(absl::StatusOr<ProductPage>)>;
 
-  /// `store` and `clock` must outlive the catalog.
-  Catalog(Options options, ProductStore& store, const base::Clock& clock);
+  /// All of these must outlive the catalog.
+  struct Deps {
+    ProductStore& store;
+    ViewTotals& totals;
+    const base::Clock& clock;
+  };
+
+  Catalog(Options options, Deps deps);
   ~Catalog();
 
   /// Answers from this process, if it can; nullopt: ask Get. Counts a view when it answers with

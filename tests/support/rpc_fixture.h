@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "adapters/embedded/product_store.h"
 #include "adapters/embedded/sample_loader.h"
+#include "adapters/embedded/view_totals.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "product/catalog.h"
@@ -56,7 +57,9 @@ class RpcFixture : public testing::Test {
   CouponPipeline pipeline_;
   adapters::embedded::EmbeddedProductStore products_{pipeline_.backend.database(),
                                                      pipeline_.backend.clock()};
-  product::Catalog catalog_{{}, products_, pipeline_.backend.clock()};
+  adapters::embedded::EmbeddedViewTotals views_{pipeline_.backend.database()};
+  product::Catalog catalog_{
+      {}, {.store = products_, .totals = views_, .clock = pipeline_.backend.clock()}};
   std::unique_ptr<rpc::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
 };

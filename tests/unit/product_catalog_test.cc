@@ -14,6 +14,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/time/clock.h"
+#include "adapters/embedded/view_totals.h"
 #include "support/fake_clock.h"
 #include "support/faulty_product_store.h"
 #include "support/product_backend.h"
@@ -67,7 +68,8 @@ class CatalogOf100 : public testing::Test {
     options_ = options;
     options_.views.stop_retry_delay = absl::ZeroDuration();
     catalog_.reset();
-    catalog_ = std::make_unique<Catalog>(options_, store_, clock_);
+    catalog_ = std::make_unique<Catalog>(
+        options_, Catalog::Deps{.store = store_, .totals = views_, .clock = clock_});
   }
 
   absl::StatusOr<ProductView> Get(int64_t id) {
@@ -123,6 +125,7 @@ class CatalogOf100 : public testing::Test {
 
   EmbeddedProductBackend backend_{/*in_memory=*/true};
   FaultyProductStore store_{backend_.store()};
+  adapters::embedded::EmbeddedViewTotals views_{backend_.database()};
   FakeClock clock_;
   Catalog::Options options_;
   std::unique_ptr<Catalog> catalog_;
