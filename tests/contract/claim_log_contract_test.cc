@@ -148,10 +148,19 @@ TEST_P(ClaimLog, WakesAReaderThatWaits) {
 }
 
 TEST_P(ClaimLog, DeliversNoMoreAtOnceThanIsAskedFor) {
-  ASSERT_TRUE(backend_->log().Append(std::vector{ClaimOf(1), ClaimOf(1), ClaimOf(1)}).ok());
-  const auto records = backend_->source().Poll(2, kPatience);
-  ASSERT_TRUE(records.ok());
-  EXPECT_LE(records->size(), 2u);
+  std::vector<RequestId> appended;
+  std::vector<AdmittedClaim> claims;
+  for (int i = 0; i < 5; ++i) appended.push_back(claims.emplace_back(ClaimOf(1)).request);
+  ASSERT_TRUE(backend_->log().Append(claims).ok());
+  std::vector<RequestId> delivered;
+  while (delivered.size() < appended.size()) {
+    const auto records = backend_->source().Poll(2, kPatience);
+    ASSERT_TRUE(records.ok()) << records.status();
+    ASSERT_FALSE(records->empty()) << "the rest does not come";
+    EXPECT_LE(records->size(), 2u);
+    for (const RequestId& request : RequestsOf(*records)) delivered.push_back(request);
+  }
+  EXPECT_EQ(delivered, appended);
 }
 
 TEST_P(ClaimLog, DeliversAgainAfterRewindWhatWasNotCommitted) {
@@ -228,19 +237,29 @@ TEST_P(ClaimLog, TakesManyWritersAtOnce) {
   EXPECT_EQ(std::set<RequestId>(requests.begin(), requests.end()).size(), 160u);
 }
 
-TEST_P(ClaimLog, KeepsDeadRecords) {
+TEST_P(ClaimLog, KeepsDeadRecordsWithTheirReasonAndWhereTheyStood) {
   ASSERT_TRUE(backend_->log().Append(std::vector{ClaimOf(1)}).ok());
   const std::vector<LogRecord> records = Take(1);
   ASSERT_EQ(records.size(), 1u);
   const coupon::LogRecord garbage = {
       .partition = 0,
       .position = 7,
-      .record = coupon::Malformed{.reason = "garbage", .key = "", .payload = {"\0\xff", 2}}};
+      .record = coupon::Malformed{.reason = "garbage", .key = "k", .payload = {"\0\xff", 2}}};
   const std::vector<coupon::DeadRecord> dead = {{.record = records[0], .reason = "no such coupon"},
                                                 {.record = garbage, .reason = "garbage"}};
   const absl::Status added = backend_->dead_letters().Add(dead);
-  EXPECT_TRUE(added.ok()) << added;
+  ASSERT_TRUE(added.ok()) << added;
   EXPECT_TRUE(backend_->dead_letters().Add({}).ok());
+  const std::vector<KeptLetter> kept = backend_->ReadLetters();
+  ASSERT_EQ(kept.size(), 2u);
+  EXPECT_EQ(kept[0].position, records[0].position);
+  EXPECT_EQ(kept[0].reason, "no such coupon");
+  EXPECT_EQ(kept[0].key, "1");
+  EXPECT_FALSE(kept[0].payload.empty());
+  EXPECT_EQ(kept[1].position, 7);
+  EXPECT_EQ(kept[1].reason, "garbage");
+  EXPECT_EQ(kept[1].key, "k");
+  EXPECT_EQ(kept[1].payload, std::string("\0\xff", 2));
 }
 
 TEST_P(ClaimLog, IsReadyWhenItCanBeReached) { EXPECT_TRUE(backend_->log().Ready().ok()); }

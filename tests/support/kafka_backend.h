@@ -2,11 +2,13 @@
 
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -19,6 +21,14 @@
 
 namespace ecom::tests {
 
+/// A dead letter as a person finds it.
+struct KeptLetter {
+  int64_t position = 0;  ///< of the record in the claim log
+  std::string reason;
+  std::string key;
+  std::string payload;
+};
+
 /// A claim log of one kind, with one reader.
 class ClaimLogBackend {
  public:
@@ -28,6 +38,8 @@ class ClaimLogBackend {
   virtual coupon::ClaimSource& source() = 0;
   virtual coupon::LogProgress& progress() = 0;
   virtual coupon::DeadLetters& dead_letters() = 0;
+  /// In the order in which they were added.
+  virtual std::vector<KeptLetter> ReadLetters() = 0;
 };
 
 /// What MakeClaimLogBackend understands: a new kind of log is one more name.
@@ -36,15 +48,34 @@ inline const char* const kClaimLogBackends[] = {"embedded_file", "embedded_memor
 /// The embedded log, on a file or in memory.
 class EmbeddedClaimLogBackend final : public ClaimLogBackend {
  public:
-  explicit EmbeddedClaimLogBackend(const std::string& name) : backend_(MakeCouponBackend(name)) {}
+  explicit EmbeddedClaimLogBackend(const std::string& name) : backend_(name == "embedded_memory") {}
 
-  coupon::ClaimLog& log() override { return backend_->log(); }
-  coupon::ClaimSource& source() override { return backend_->source(); }
-  coupon::LogProgress& progress() override { return backend_->progress(); }
-  coupon::DeadLetters& dead_letters() override { return backend_->dead_letters(); }
+  coupon::ClaimLog& log() override { return backend_.log(); }
+  coupon::ClaimSource& source() override { return backend_.source(); }
+  coupon::LogProgress& progress() override { return backend_.progress(); }
+  coupon::DeadLetters& dead_letters() override { return backend_.dead_letters(); }
+  std::vector<KeptLetter> ReadLetters() override {
+    std::vector<KeptLetter> letters;
+    const absl::Status read =
+        backend_.database().Read([&](adapters::embedded::Connection& connection) -> absl::Status {
+          auto select = connection.Prepare(
+              "SELECT log_position, reason, key, payload FROM dead_letters ORDER BY id");
+          if (!select.ok()) return select.status();
+          for (;;) {
+            const auto more = select->Step();
+            if (!more.ok() || !*more) return more.status();
+            letters.push_back({.position = select->Int(0),
+                               .reason = std::string(select->Text(1)),
+                               .key = std::string(select->Text(2)),
+                               .payload = std::string(select->Text(3))});
+          }
+        });
+    if (!read.ok()) std::abort();
+    return letters;
+  }
 
  private:
-  const std::unique_ptr<CouponBackend> backend_;
+  EmbeddedCouponBackend backend_;
 };
 
 /// Returns the value, or ends the program with the reason why there is none.
@@ -87,6 +118,16 @@ class KafkaBackend final : public ClaimLogBackend {
   adapters::kafka::KafkaClaimSource& source() override { return *source_; }
   coupon::LogProgress& progress() override { return *log_; }
   adapters::kafka::KafkaDeadLetters& dead_letters() override { return *letters_; }
+  std::vector<KeptLetter> ReadLetters() override {
+    std::vector<KeptLetter> letters;
+    for (KafkaRecord& record : server_.Read(letters_topic_)) {
+      letters.push_back({.position = std::stoll(record.headers["origin-offset"]),
+                         .reason = record.headers["reason"],
+                         .key = std::move(record.key),
+                         .payload = std::move(record.payload)});
+    }
+    return letters;
+  }
   adapters::kafka::KafkaIssueFeed& feed() { return *feed_; }
 
   KafkaServer& server() { return server_; }
