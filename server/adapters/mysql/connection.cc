@@ -242,7 +242,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const Endpoint& end
   RETURN_IF_ERROR(connection->Execute(absl::StrCat(
       "SET SESSION autocommit = 1, time_zone = '+00:00', "
       "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = ",
-      WholeSeconds(timeouts.lock_wait))));
+      WholeSeconds(timeouts.lock_wait), ", wait_timeout = ", WholeSeconds(timeouts.idle))));
   return connection;
 }
 

@@ -33,6 +33,10 @@ struct Timeouts {
   /// For a row that another transaction holds: less than `read`, so that it ends as an error and
   /// not as a lost connection.
   absl::Duration lock_wait = absl::Seconds(2);
+  /// For the next statement, after which the database ends the session and lets go of its rows: a
+  /// process that stands still in the middle of a transaction holds nobody up for longer. Far more
+  /// than one of ours takes between two statements.
+  absl::Duration idle = absl::Seconds(5);
 };
 
 /// Hundredths of a unit, as a parameter for a DECIMAL with two decimals.

@@ -210,13 +210,18 @@ absl::Status WriteDown(Connection& connection, const RecordRules& rules, absl::T
 }
 
 /// A lock by name in the database server, which ends with its connection at the latest.
+/// Between two looks at whether the lock is still held: a rebuild waits for the recorders for up to
+/// 30 s. A process that stands still in the middle of one holds the others up for so long.
+constexpr int kGatesLockIdleSeconds = 60;
+
 class MysqlGateLock final : public coupon::GateLock {
  public:
   explicit MysqlGateLock(ConnectionPool::Lease connection) : connection_(std::move(connection)) {}
   MysqlGateLock(const MysqlGateLock&) = delete;
   MysqlGateLock& operator=(const MysqlGateLock&) = delete;
   ~MysqlGateLock() override {
-    if (!Ask("SELECT COALESCE(RELEASE_LOCK(" ECOM_GATES_LOCK_NAME "), 0)")) connection_->Abandon();
+    Ask("SELECT COALESCE(RELEASE_LOCK(" ECOM_GATES_LOCK_NAME "), 0)");
+    connection_->Abandon();  // its session is not like the others'
   }
 
   bool Held() override {
@@ -340,13 +345,18 @@ absl::StatusOr<Coupon> MysqlCouponStore::AdvanceGeneration(CouponId id) {
 
 absl::StatusOr<std::unique_ptr<coupon::GateLock>> MysqlCouponStore::LockGates(absl::Duration wait) {
   ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
+  RETURN_IF_ERROR(
+      connection->Execute(absl::StrCat("SET SESSION wait_timeout = ", kGatesLockIdleSeconds)));
   ASSIGN_OR_RETURN(
       Statement select,
       connection->Prepare("SELECT COALESCE(GET_LOCK(" ECOM_GATES_LOCK_NAME ", ?), 0)"));
   // Whole seconds: MySQL rounds, and MariaDB before 10.0.2 would wait for ever.
   const int64_t wait_s = absl::ToInt64Seconds(wait);
   ASSIGN_OR_RETURN(const bool answered, select.Bind(wait_s).Step());
-  if (!answered || select.Int(0) != 1) return nullptr;
+  if (!answered || select.Int(0) != 1) {
+    connection->Abandon();
+    return nullptr;
+  }
   return std::make_unique<MysqlGateLock>(std::move(connection));
 }
 

@@ -120,6 +120,23 @@ TEST_F(MysqlStore, AnswersUnavailableWhenACouponIsLockedForTooLongAndChangesNoth
   EXPECT_EQ(Available(), 9);
 }
 
+TEST_F(MysqlStore, WaitsForAProcessThatStandsStillInATransactionOnlyUntilItsSessionEnds) {
+  const std::vector<LogRecord> batch = {RecordOf(1)};
+  auto standing =
+      Connection::Open(database().server().endpoint("ecommerce"), {.idle = absl::Seconds(1)});
+  ASSERT_TRUE(standing.ok()) << standing.status();
+  auto transaction = Transaction::Begin(**standing);
+  ASSERT_TRUE(transaction.ok());
+  ASSERT_TRUE((*standing)->Execute("UPDATE coupons SET name = 'held' WHERE id = 1").ok());
+  const absl::Time give_up = absl::Now() + absl::Seconds(30);
+  auto recorded = Record(batch);
+  while (!recorded.ok() && absl::Now() < give_up) recorded = Record(batch);
+  ASSERT_TRUE(recorded.ok()) << recorded.status();
+  EXPECT_EQ(*recorded, Outcomes{RecordOutcome::kIssued});
+  EXPECT_TRUE(absl::IsUnavailable(transaction->Commit())) << "it finds out when it wakes up";
+  EXPECT_EQ(database().Count("SELECT COUNT(*) FROM coupons WHERE name = 'held'"), 0);
+}
+
 TEST_F(MysqlStore, AnswersUnavailableToADeadlockAndRecordsTheSameBatchAfterIt) {
   const std::vector<LogRecord> batch = {RecordOf(1), RecordOf(2)};
   const auto other = OpenOther();
