@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
 
 namespace ecom::product {
@@ -18,6 +19,7 @@ struct Entry {
   absl::Duration refresh_at;
   size_t bytes = 0;
   bool visited = false;
+  bool pinned = false;  ///< then in no queue
   Entry* newer = nullptr;
   Entry* older = nullptr;
 };
@@ -93,6 +95,11 @@ class NegativeEntries {
 
   void Erase(ProductId id) { expires_at_.erase(id); }
 
+  void Clear() {
+    expires_at_.clear();
+    queue_.clear();
+  }
+
   size_t size() const { return expires_at_.size(); }
 
  private:
@@ -148,8 +155,10 @@ class alignas(64) L1Cache::Shard {
     std::lock_guard lock(mutex_);
     bool visited = false;
     if (const auto position = entries_.find(id); position != entries_.end()) {
-      if (position->second->read_at > read_at) return;
-      visited = position->second->visited;
+      const Entry& kept = *position->second;
+      if (kept.product->version > product->version) return;
+      if (kept.product->version == product->version && kept.read_at > read_at) return;
+      visited = kept.visited;
       // Replaced in place: a refresh must not make an entry look new to the hand.
       if (bytes == position->second->bytes) {
         Renew(*position->second, std::move(product), read_at);
@@ -160,7 +169,9 @@ class alignas(64) L1Cache::Shard {
     negative_.Erase(id);
     if (bytes > bytes_max_) return;
     while (entries_.size() >= entries_max_ || bytes_ + bytes > bytes_max_) {
-      Remove(*queue_.Victim());
+      Entry* victim = queue_.Victim();
+      if (victim == nullptr) return;
+      Remove(*victim);
       ++evictions_;
     }
     auto entry = std::make_unique<Entry>();
@@ -168,7 +179,7 @@ class alignas(64) L1Cache::Shard {
     entry->visited = visited;
     Renew(*entry, std::move(product), read_at);
     bytes_ += bytes;
-    queue_.Insert(*entry);
+    Enqueue(*entry, pinned_.contains(id));
     entries_.emplace(id, std::move(entry));
   }
 
@@ -190,11 +201,52 @@ class alignas(64) L1Cache::Shard {
     negative_.Erase(id);
   }
 
+  bool EraseOlder(const ProductVersion& change) {
+    std::lock_guard lock(mutex_);
+    negative_.Erase(change.id);
+    const auto position = entries_.find(change.id);
+    if (position == entries_.end()) return false;
+    if (position->second->product->version >= change.version) return false;
+    Remove(*position->second);
+    return true;
+  }
+
+  void Clear() {
+    std::lock_guard lock(mutex_);
+    while (!entries_.empty()) Remove(*entries_.begin()->second);
+    negative_.Clear();
+  }
+
+  void Pin(absl::flat_hash_set<ProductId> ids) {
+    std::lock_guard lock(mutex_);
+    for (const ProductId id : pinned_) {
+      if (!ids.contains(id)) SetPinned(id, false);
+    }
+    pinned_ = std::move(ids);
+    for (const ProductId id : pinned_) SetPinned(id, true);
+  }
+
+  /// How many may be pinned, so that most of the room is left for the others.
+  size_t pinned_max() const { return entries_max_ / 4; }
+
+  void TakePinnedDue(absl::Duration now, std::vector<ProductId>& due) {
+    std::lock_guard lock(mutex_);
+    for (const ProductId id : pinned_) {
+      const auto position = entries_.find(id);
+      if (position == entries_.end()) continue;
+      Entry& entry = *position->second;
+      if (now < entry.refresh_at) continue;
+      entry.refresh_at = now + options_.refresh_retry;
+      due.push_back(id);
+    }
+  }
+
   void AddTo(Usage& usage) const {
     std::lock_guard lock(mutex_);
     usage.entries += entries_.size();
     usage.negative_entries += negative_.size();
     usage.bytes += bytes_;
+    usage.pinned += entries_.size() - queued_;
     usage.evictions += evictions_;
   }
 
@@ -205,9 +257,29 @@ class alignas(64) L1Cache::Shard {
     entry.refresh_at = read_at + options_.refresh_after();
   }
 
+  void Enqueue(Entry& entry, bool pinned) {
+    entry.pinned = pinned;
+    if (pinned) return;
+    queue_.Insert(entry);
+    ++queued_;
+  }
+
+  void Dequeue(Entry& entry) {
+    if (entry.pinned) return;
+    queue_.Remove(entry);
+    --queued_;
+  }
+
+  void SetPinned(ProductId id, bool pinned) {
+    const auto position = entries_.find(id);
+    if (position == entries_.end() || position->second->pinned == pinned) return;
+    Dequeue(*position->second);
+    Enqueue(*position->second, pinned);
+  }
+
   /// Drops the entry; frees it.
   void Remove(Entry& entry) {
-    queue_.Remove(entry);
+    Dequeue(entry);
     bytes_ -= entry.bytes;
     entries_.erase(ProductId{entry.product->id});  // by a copy: the entry ends with its place
   }
@@ -217,7 +289,9 @@ class alignas(64) L1Cache::Shard {
   const size_t bytes_max_;
   mutable std::mutex mutex_;
   absl::flat_hash_map<ProductId, std::unique_ptr<Entry>> entries_;
+  absl::flat_hash_set<ProductId> pinned_;  // those that are to be, kept or not
   SieveQueue queue_;
+  size_t queued_ = 0;
   NegativeEntries negative_;
   size_t bytes_ = 0;
   int64_t evictions_ = 0;
@@ -242,6 +316,31 @@ void L1Cache::PutNegative(ProductId id, absl::Duration read_at) {
 }
 
 void L1Cache::Erase(ProductId id) { ShardOf(id).Erase(id); }
+
+bool L1Cache::EraseOlder(const ProductVersion& change) {
+  return ShardOf(change.id).EraseOlder(change);
+}
+
+void L1Cache::Clear() {
+  for (const auto& shard : shards_) shard->Clear();
+}
+
+void L1Cache::Pin(std::span<const ProductId> ids) {
+  absl::flat_hash_map<const Shard*, absl::flat_hash_set<ProductId>> shares;
+  for (const ProductId id : ids) {
+    const Shard& shard = ShardOf(id);
+    auto& share = shares[&shard];
+    if (share.size() < shard.pinned_max()) share.insert(id);
+  }
+  for (const auto& shard : shards_) shard->Pin(std::move(shares[shard.get()]));
+}
+
+std::vector<ProductId> L1Cache::TakePinnedDue() {
+  std::vector<ProductId> due;
+  const absl::Duration now = clock_.Monotonic();
+  for (const auto& shard : shards_) shard->TakePinnedDue(now, due);
+  return due;
+}
 
 L1Cache::Usage L1Cache::usage() const {
   Usage usage;

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -68,9 +69,9 @@ class L1Cache {
   /// Looks up one id. Takes well under a microsecond.
   Found Find(ProductId id);
 
-  /// Keeps a product that was read from the store at `read_at` (Clock::Monotonic, taken before
-  /// the read began). Passed over when what is kept was read later, or the product alone is
-  /// larger than a shard's share of the bytes.
+  /// Keeps a product that was read at `read_at` (Clock::Monotonic, taken before the read began).
+  /// Passed over when what is kept is of a later version, or of the same and was read later; or
+  /// when there is no room for it beside the pinned ones.
   void Put(std::shared_ptr<const Product> product, absl::Duration read_at);
 
   /// Keeps that there is no such product, as read at `read_at`; drops the product if it is kept
@@ -80,12 +81,28 @@ class L1Cache {
   /// Drops what is kept of one id.
   void Erase(ProductId id);
 
+  /// Drops what is kept of one id, unless it is of that version or a later one. True when it
+  /// dropped something.
+  bool EraseOlder(const ProductVersion& change);
+
+  /// Drops everything. Locks each shard in turn.
+  void Clear();
+
+  /// Never evicts these for room, once they are kept, and no others any more; at most a quarter of
+  /// the bounds, of the first ones. Locks each shard in turn.
+  void Pin(std::span<const ProductId> ids);
+
+  /// Pinned products that are older than refresh_after(), and of which nobody was told yet: see to
+  /// a refresh. Locks each shard in turn.
+  std::vector<ProductId> TakePinnedDue();
+
   /// How much is kept, and how many entries were evicted for room since the start. Locks each
   /// shard in turn.
   struct Usage {
     size_t entries = 0;
     size_t negative_entries = 0;
     size_t bytes = 0;
+    size_t pinned = 0;
     int64_t evictions = 0;
   };
   Usage usage() const;

@@ -110,6 +110,87 @@ TEST_F(L1, KeepsWhatWasReadLater) {
   EXPECT_EQ(StateOf(cache, 1), State::kFresh);
 }
 
+TEST_F(L1, KeepsTheLaterVersionWhicheverWasReadLater) {
+  L1Cache cache(defaults_, clock_);
+  Product changed = MakeProduct(1);
+  changed.version = 3;
+  changed.price_minor = 2;
+  cache.Put(std::make_shared<const Product>(changed), clock_.Monotonic());
+  clock_.Advance(absl::Milliseconds(10));
+  Put(cache, 1);
+  EXPECT_EQ(cache.Find({1}).product->price_minor, 2);
+  EXPECT_FALSE(cache.EraseOlder({{1}, 3}));
+  EXPECT_EQ(StateOf(cache, 1), State::kFresh);
+  EXPECT_TRUE(cache.EraseOlder({{1}, 4}));
+  EXPECT_EQ(StateOf(cache, 1), State::kMiss);
+  cache.PutNegative({7}, clock_.Monotonic());
+  EXPECT_FALSE(cache.EraseOlder({{7}, 1}));
+  EXPECT_EQ(StateOf(cache, 7), State::kMiss) << "it was changed, so there is one";
+}
+
+TEST_F(L1, IsEmptyOnceCleared) {
+  L1Cache cache(defaults_, clock_);
+  for (int64_t id = 1; id <= 100; ++id) Put(cache, id);
+  cache.PutNegative({500}, clock_.Monotonic());
+  cache.Pin(std::vector<ProductId>{{1}, {2}});
+  cache.Clear();
+  EXPECT_EQ(cache.usage().entries + cache.usage().negative_entries, 0u);
+  EXPECT_EQ(cache.usage().bytes, 0u);
+  for (int64_t id = 1; id <= 100; ++id) Put(cache, id);
+  EXPECT_EQ(cache.usage().entries, 100u);
+  EXPECT_EQ(cache.usage().pinned, 2u);
+}
+
+TEST_F(L1, NeverEvictsWhatIsPinned) {
+  L1Cache cache(Small(8), clock_);
+  Put(cache, 1);
+  cache.Pin(std::vector<ProductId>{{1}, {2}, {3}});  // 2 is not kept yet, 3 is beyond a quarter
+  for (int64_t id = 2; id <= 50; ++id) Put(cache, id);
+  EXPECT_EQ(StateOf(cache, 1), State::kFresh);
+  EXPECT_EQ(StateOf(cache, 2), State::kFresh);
+  EXPECT_EQ(StateOf(cache, 3), State::kMiss);
+  EXPECT_EQ(cache.usage().entries, 8u);
+  EXPECT_EQ(cache.usage().pinned, 2u);
+
+  cache.Pin({});
+  EXPECT_EQ(cache.usage().pinned, 0u);
+  for (int64_t id = 51; id <= 100; ++id) {
+    Put(cache, id);
+    for (int64_t asked = 51; asked <= id; ++asked) StateOf(cache, asked);  // unlike 1 and 2
+  }
+  EXPECT_EQ(StateOf(cache, 1), State::kMiss);
+  EXPECT_EQ(cache.usage().entries, 8u);
+}
+
+TEST_F(L1, TellsOfPinnedProductsThatAreDueThoughNobodyAsksForThem) {
+  L1Cache cache(defaults_, clock_);
+  Put(cache, 1);
+  Put(cache, 2);
+  cache.Pin(std::vector<ProductId>{{1}, {3}});
+  EXPECT_TRUE(cache.TakePinnedDue().empty());
+  clock_.Advance(defaults_.refresh_after());
+  EXPECT_EQ(cache.TakePinnedDue(), std::vector<ProductId>{ProductId{1}});
+  EXPECT_TRUE(cache.TakePinnedDue().empty()) << "somebody was told";
+  clock_.Advance(defaults_.refresh_retry);
+  EXPECT_EQ(cache.TakePinnedDue(), std::vector<ProductId>{ProductId{1}}) << "it came to nothing";
+  Put(cache, 1);
+  EXPECT_TRUE(cache.TakePinnedDue().empty());
+}
+
+TEST_F(L1, KeepsItsBoundOfBytesBesideWhatIsPinned) {
+  L1Cache::Options options = Small(8);
+  L1Cache probe(options, clock_);
+  Put(probe, 1);
+  options.bytes_max = probe.usage().bytes * 2;
+  L1Cache cache(options, clock_);
+  cache.Pin(std::vector<ProductId>{{1}, {2}});
+  for (int64_t id = 1; id <= 9; ++id) Put(cache, id);
+  EXPECT_EQ(StateOf(cache, 1), State::kFresh);
+  EXPECT_EQ(StateOf(cache, 2), State::kFresh);
+  EXPECT_EQ(StateOf(cache, 9), State::kMiss) << "there is no room beside them";
+  EXPECT_LE(cache.usage().bytes, options.bytes_max);
+}
+
 TEST_F(L1, RemembersForAShortTimeThatThereIsNoProduct) {
   L1Cache cache(defaults_, clock_);
   cache.PutNegative({7}, clock_.Monotonic());
