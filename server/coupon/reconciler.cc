@@ -17,9 +17,6 @@ namespace {
 constexpr absl::Duration kBarrierPollMin = absl::Milliseconds(1);
 constexpr absl::Duration kBarrierPollMax = absl::Milliseconds(50);
 
-/// Passes in a row that must see the same difference between gate and rows before it counts.
-constexpr int kSuspiciousPasses = 2;
-
 }  // namespace
 
 Reconciler::Reconciler(Options options, Deps deps) : options_(options), deps_(deps) {}
@@ -124,45 +121,17 @@ void Reconciler::AskAgain(const absl::flat_hash_set<CouponId>& requested) {
   rebuild_requests_.insert(requested.begin(), requested.end());
 }
 
-/// By itself and against what the store allows at once. The store was read first, and a row is
-/// there before the gate hears of it: so when the store was read there were at least as many rows
-/// as the gate had been told of in an earlier pass, and at most as many as it has participants now;
-/// between the two lies no contradiction.
-///
-/// Against the rows only while nothing is on its way and nothing moves; a difference that a rebuild
-/// did not cure lies in the store, and no second rebuild would cure it.
 bool Reconciler::Contradicts(const Coupon& coupon, const GateState& state) {
-  Memory& memory = memories_[coupon.id];
-  if (memory.generation != state.generation) memory.told = 0;
-  memory.generation = state.generation;
-  const int64_t told = std::exchange(memory.told, state.participants - state.reservations);
-  const int64_t allowed_min = std::min(coupon.total_quantity, coupon.available_quantity + told);
-  const int64_t allowed_max =
-      std::max(state.participants,
-               std::min(coupon.total_quantity, coupon.available_quantity + state.participants));
-  const int64_t difference = state.stock - coupon.available_quantity;
-  bool contradicts = state.stock + state.participants != state.total || state.total < allowed_min ||
-                     state.total > allowed_max;
-  if (!contradicts && state.reservations == 0) {
-    const bool moved = difference != memory.difference || state.participants != memory.participants;
-    memory.passes = moved ? 1 : memory.passes + 1;
-    memory.difference = difference;
-    memory.participants = state.participants;
-    if (difference == 0) memory.uncured = 0;
-    contradicts = difference != memory.uncured && memory.passes >= kSuspiciousPasses;
-    if (contradicts) memory.uncured = difference;
-  }
-  if (contradicts) {
-    base::Log(base::Level::kWarn, "the gate contradicts the rows; it is rebuilt",
-              {{"coupon_id", coupon.id.value},
-               {"gate_total", state.total},
-               {"gate_stock", state.stock},
-               {"gate_participants", state.participants},
-               {"gate_reservations", state.reservations},
-               {"total_quantity", coupon.total_quantity},
-               {"available_quantity", coupon.available_quantity}});
-  }
-  return contradicts;
+  if (!histories_[coupon.id].Contradicts(coupon, state)) return false;
+  base::Log(base::Level::kWarn, "the gate contradicts the rows; it is rebuilt",
+            {{"coupon_id", coupon.id.value},
+             {"gate_total", state.total},
+             {"gate_stock", state.stock},
+             {"gate_participants", state.participants},
+             {"gate_reservations", state.reservations},
+             {"total_quantity", coupon.total_quantity},
+             {"available_quantity", coupon.available_quantity}});
+  return true;
 }
 
 absl::Status Reconciler::EnsureArmed(CouponId id) {
@@ -300,77 +269,83 @@ absl::Status Reconciler::WaitForBarrier(const Coupon& coupon, int partitions,
 /// Reservations that are old and no row. Old age alone proves nothing, the recorder may lag: so the
 /// log's end is read once they are old, and they are lost when all before it is recorded and they
 /// are still there.
-absl::StatusOr<std::vector<Reservation>> Reconciler::FindLost(const Coupon& coupon) {
-  if (!suspects_.contains(coupon.id)) {
+absl::StatusOr<std::vector<Reservation>> Reconciler::FindLost(const Coupon& coupon,
+                                                              std::optional<Suspects>& suspects) {
+  if (!suspects) {
     const absl::Duration since = deps_.clock.Monotonic();
     ASSIGN_OR_RETURN(
         const std::vector<Reservation> old,
         deps_.control.FindReservationsOlderThan(coupon.id, options_.reservation_age_max, 1));
     if (old.empty()) return old;
     ASSIGN_OR_RETURN(LogPositions ends, deps_.progress.Ends());
-    suspects_[coupon.id] = {.since = since, .ends = std::move(ends)};
+    suspects = {.since = since, .ends = std::move(ends)};
   }
-  const Suspects& suspects = suspects_[coupon.id];
   ASSIGN_OR_RETURN(const LogPositions committed, deps_.progress.Committed());
-  if (!Reached(committed, suspects.ends)) {
+  if (!Reached(committed, suspects->ends)) {
     ASSIGN_OR_RETURN(const LogPositions ends, deps_.progress.Ends());
     // A log that is shorter than it was has been made anew: where the old one ended is never
     // reached.
-    if (!Reached(ends, suspects.ends)) suspects_.erase(coupon.id);
+    if (!Reached(ends, suspects->ends)) suspects.reset();
     return std::vector<Reservation>();
   }
   const absl::Duration age =
-      options_.reservation_age_max + deps_.clock.Monotonic() - suspects.since;
+      options_.reservation_age_max + deps_.clock.Monotonic() - suspects->since;
   ASSIGN_OR_RETURN(std::vector<Reservation> lost,
                    deps_.control.FindReservationsOlderThan(coupon.id, age, options_.republish_max));
-  suspects_.erase(coupon.id);
+  suspects.reset();
   return lost;
+}
+
+absl::StatusOr<Reconciler::Repair> Reconciler::Judge(const Coupon& coupon,
+                                                     const std::vector<Reservation>& lost) {
+  std::vector<Holder> holders;
+  for (const Reservation& reservation : lost) holders.push_back(reservation.claim.holder);
+  ASSIGN_OR_RETURN(const std::vector<std::optional<Issue>> issues, deps_.store.FindIssues(holders));
+  Repair repair;
+  for (size_t i = 0; i < lost.size(); ++i) {
+    if (issues[i] && issues[i]->state == IssueState::kIssued) {
+      repair.settled.push_back(lost[i].claim);
+      continue;
+    }
+    repair.append.push_back({.holder = lost[i].claim.holder,
+                             .request = lost[i].claim.request,
+                             .incarnation = coupon.incarnation,
+                             .generation = coupon.gate_generation,
+                             .claimed_at = lost[i].claimed_at,
+                             .trace_parent = ""});
+  }
+  return repair;
 }
 
 /// Tells the gate of rows that it has not heard of, and appends again what is no row. A gate that
 /// holds what is no reservation contradicts the rows: only a rebuild cures it.
 absl::Status Reconciler::SettleOrRepublish(const Coupon& coupon) {
-  const absl::StatusOr<std::vector<Reservation>> found = FindLost(coupon);
-  if (absl::IsFailedPrecondition(found.status())) {
+  const absl::StatusOr<std::vector<Reservation>> lost = FindLost(coupon, suspects_[coupon.id]);
+  if (absl::IsFailedPrecondition(lost.status())) {
     base::Log(base::Level::kWarn, "the gate's reservations cannot be read; it is rebuilt",
-              {{"coupon_id", coupon.id.value}, {"error", found.status()}});
+              {{"coupon_id", coupon.id.value}, {"error", lost.status()}});
     RequestRebuild(coupon.id);
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(found.status());
-  const std::vector<Reservation>& lost = *found;
-  if (lost.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(lost.status());
+  if (lost->empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::unique_ptr<GateLock> lock,
                    deps_.authority.LockGates(absl::ZeroDuration()));
   if (lock == nullptr) return absl::OkStatus();  // another server is at it
-  std::vector<Holder> holders;
-  for (const Reservation& reservation : lost) holders.push_back(reservation.claim.holder);
-  ASSIGN_OR_RETURN(const std::vector<std::optional<Issue>> issues, deps_.store.FindIssues(holders));
-  std::vector<Claim> settled;
-  std::vector<AdmittedClaim> claims;
-  for (size_t i = 0; i < lost.size(); ++i) {
-    if (issues[i] && issues[i]->state == IssueState::kIssued) {
-      settled.push_back(lost[i].claim);
-      continue;
-    }
-    claims.push_back({.holder = lost[i].claim.holder,
-                      .request = lost[i].claim.request,
-                      .incarnation = coupon.incarnation,
-                      .generation = coupon.gate_generation,
-                      .claimed_at = lost[i].claimed_at,
-                      .trace_parent = ""});
-  }
-  if (!settled.empty()) {
-    RETURN_IF_ERROR(deps_.gate.Recorded(settled));
-    settled_ += static_cast<int64_t>(settled.size());
+  ASSIGN_OR_RETURN(const Repair repair, Judge(coupon, *lost));
+  if (!repair.settled.empty()) {
+    RETURN_IF_ERROR(deps_.gate.Recorded(repair.settled));
+    const auto count = static_cast<int64_t>(repair.settled.size());
+    settled_ += count;
     base::Log(base::Level::kInfo, "the gate was told of rows that it had not heard of",
-              {{"coupon_id", coupon.id.value}, {"claims", static_cast<int64_t>(settled.size())}});
+              {{"coupon_id", coupon.id.value}, {"claims", count}});
   }
-  if (!claims.empty()) {
-    RETURN_IF_ERROR(deps_.log.Append(claims));
-    republished_ += static_cast<int64_t>(claims.size());
+  if (!repair.append.empty()) {
+    RETURN_IF_ERROR(deps_.log.Append(repair.append));
+    const auto count = static_cast<int64_t>(repair.append.size());
+    republished_ += count;
     base::Log(base::Level::kWarn, "reservations without a log record were appended again",
-              {{"coupon_id", coupon.id.value}, {"claims", static_cast<int64_t>(claims.size())}});
+              {{"coupon_id", coupon.id.value}, {"claims", count}});
   }
   return absl::OkStatus();
 }
@@ -380,34 +355,47 @@ absl::StatusOr<std::vector<std::string>> Reconciler::Preview() {
   ASSIGN_OR_RETURN(const std::vector<Coupon> armable, deps_.store.FindArmable(deps_.clock.Now()));
   std::vector<std::string> lines;
   for (const Coupon& coupon : armable) {
-    const std::string name = absl::StrCat("coupon ", coupon.id.value, ": ");
-    ASSIGN_OR_RETURN(const std::optional<GateState> state, deps_.control.Inspect(coupon));
-    if (!state || !state->open || state->generation != coupon.gate_generation) {
-      lines.push_back(absl::StrCat(name, "rebuild the gate: it is not open at generation ",
-                                   coupon.gate_generation.value));
-      continue;
+    ASSIGN_OR_RETURN(const std::vector<std::string> of_one, PreviewOf(coupon));
+    for (const std::string& line : of_one) {
+      lines.push_back(absl::StrCat("coupon ", coupon.id.value, ": ", line));
     }
-    // Two passes, as Reconcile sees a difference only when it stays.
-    if (Contradicts(coupon, *state) || Contradicts(coupon, *state)) {
-      lines.push_back(absl::StrCat(name, "rebuild the gate: it holds ", state->stock, " units and ",
-                                   state->participants, " participants, the store has ",
-                                   coupon.available_quantity, " of ", coupon.total_quantity));
-      continue;
-    }
-    if (state->reservations == 0) continue;
-    ASSIGN_OR_RETURN(const std::vector<Reservation> lost, FindLost(coupon));
-    if (lost.empty()) continue;
-    std::vector<Holder> holders;
-    for (const Reservation& reservation : lost) holders.push_back(reservation.claim.holder);
-    ASSIGN_OR_RETURN(const auto issues, deps_.store.FindIssues(holders));
-    const auto rows = std::count_if(issues.begin(), issues.end(), [](const auto& issue) {
-      return issue && issue->state == IssueState::kIssued;
-    });
-    if (rows > 0) lines.push_back(absl::StrCat(name, "drop ", rows, " reservations that are rows"));
-    const auto without_row = static_cast<int64_t>(lost.size()) - rows;
-    if (without_row > 0) {
-      lines.push_back(absl::StrCat(name, "append ", without_row, " lost reservations again"));
-    }
+  }
+  return lines;
+}
+
+/// Judges by copies of what earlier passes saw, so that no pass notices.
+absl::StatusOr<std::vector<std::string>> Reconciler::PreviewOf(const Coupon& coupon) {
+  using Lines = std::vector<std::string>;
+  ASSIGN_OR_RETURN(const std::optional<GateState> state, deps_.control.Inspect(coupon));
+  if (!state || !state->open || state->generation != coupon.gate_generation) {
+    return Lines{absl::StrCat("rebuild the gate: it is not open at generation ",
+                              coupon.gate_generation.value)};
+  }
+  const auto known = histories_.find(coupon.id);
+  GateHistory history = known == histories_.end() ? GateHistory() : known->second;
+  // Two looks, as a difference counts only when it stays.
+  if (history.Contradicts(coupon, *state) || history.Contradicts(coupon, *state)) {
+    return Lines{absl::StrCat("rebuild the gate: it holds ", state->stock, " units and ",
+                              state->participants, " participants, the store has ",
+                              coupon.available_quantity, " of ", coupon.total_quantity)};
+  }
+  if (state->reservations == 0) return Lines();
+  const auto suspected = suspects_.find(coupon.id);
+  std::optional<Suspects> suspects;
+  if (suspected != suspects_.end()) suspects = suspected->second;
+  const absl::StatusOr<std::vector<Reservation>> lost = FindLost(coupon, suspects);
+  if (absl::IsFailedPrecondition(lost.status())) {
+    return Lines{"rebuild the gate: its reservations cannot be read"};
+  }
+  RETURN_IF_ERROR(lost.status());
+  if (lost->empty()) return Lines();
+  ASSIGN_OR_RETURN(const Repair repair, Judge(coupon, *lost));
+  Lines lines;
+  if (!repair.settled.empty()) {
+    lines.push_back(absl::StrCat("drop ", repair.settled.size(), " reservations that are rows"));
+  }
+  if (!repair.append.empty()) {
+    lines.push_back(absl::StrCat("append ", repair.append.size(), " lost reservations again"));
   }
   return lines;
 }
@@ -419,7 +407,7 @@ absl::Status Reconciler::DisarmAllBut(const std::vector<Coupon>& armable) {
     RETURN_IF_ERROR(deps_.control.Disarm(id));
     NoteThatItAdmitted(id);
     armed_.erase(id);
-    memories_.erase(id);
+    histories_.erase(id);
     suspects_.erase(id);
   }
   return absl::OkStatus();

@@ -18,6 +18,7 @@
 #include "coupon/coupon.h"
 #include "coupon/directory.h"
 #include "coupon/gate.h"
+#include "coupon/gate_history.h"
 #include "coupon/store.h"
 
 namespace ecom::coupon {
@@ -103,25 +104,17 @@ class Reconciler {
   Stats stats() const;
 
  private:
-  /// What earlier passes saw of one gate.
-  struct Memory {
-    Generation generation;
-    /// Participants without a reservation: rows, since then at the latest.
-    int64_t told = 0;
-    /// The last difference between gate and rows while nothing was on its way, and in how many such
-    /// passes nothing moved.
-    int64_t difference = 0;
-    int64_t participants = 0;
-    int passes = 0;
-    /// A difference that had the gate rebuilt: if it stays, it lies in the store.
-    int64_t uncured = 0;
-  };
-
   /// Reservations that were old by `since` (monotonic) are lost, unless they are settled once the
   /// log is committed up to `ends`.
   struct Suspects {
     absl::Duration since;
     LogPositions ends;
+  };
+
+  /// What becomes of reservations that the log has lost.
+  struct Repair {
+    std::vector<Claim> settled;         // rows, of which the gate has not heard
+    std::vector<AdmittedClaim> append;  // neither in the log nor a row
   };
 
   /// A gate that is to be built anew if it is closed; with `force` also if it is open and still at
@@ -141,8 +134,11 @@ class Reconciler {
   absl::Status WaitForPromises(const std::vector<Coupon>& coupons);
   absl::Status WaitForBarrier(const Coupon& coupon, int partitions, absl::Duration give_up);
   bool Contradicts(const Coupon& coupon, const GateState& state);
+  absl::StatusOr<std::vector<std::string>> PreviewOf(const Coupon& coupon);
   absl::Status SettleOrRepublish(const Coupon& coupon);
-  absl::StatusOr<std::vector<Reservation>> FindLost(const Coupon& coupon);
+  absl::StatusOr<std::vector<Reservation>> FindLost(const Coupon& coupon,
+                                                    std::optional<Suspects>& suspects);
+  absl::StatusOr<Repair> Judge(const Coupon& coupon, const std::vector<Reservation>& lost);
   absl::Status DisarmAllBut(const std::vector<Coupon>& armable);
   bool WaitUnlessStopped(absl::Duration duration);
   void Run();
@@ -155,9 +151,9 @@ class Reconciler {
   std::mutex rebuild_mutex_;
   absl::flat_hash_set<CouponId> armed_;  // guarded by rebuild_mutex_
   /// Monotonic: until when claims that a gate had admitted may still be promised.
-  absl::flat_hash_map<CouponId, absl::Duration> promises_until_;  // guarded by rebuild_mutex_
-  absl::flat_hash_map<CouponId, Memory> memories_;                // guarded by rebuild_mutex_
-  absl::flat_hash_map<CouponId, Suspects> suspects_;              // guarded by rebuild_mutex_
+  absl::flat_hash_map<CouponId, absl::Duration> promises_until_;     // guarded by rebuild_mutex_
+  absl::flat_hash_map<CouponId, GateHistory> histories_;             // guarded by rebuild_mutex_
+  absl::flat_hash_map<CouponId, std::optional<Suspects>> suspects_;  // guarded by rebuild_mutex_
 
   std::mutex mutex_;
   std::condition_variable wake_;

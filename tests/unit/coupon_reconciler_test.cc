@@ -423,6 +423,25 @@ TEST_F(Reconciler, SaysWhatItWouldDoAndDoesNothing) {
   EXPECT_TRUE(pipeline_.reconciler.Preview()->empty());
 }
 
+TEST_F(Reconciler, RepairsWhatItHasForetold) {
+  Reconcile();
+  ASSERT_TRUE(
+      pipeline_.backend.control().Arm(Stored(), {.stock = 8, .participants = {{8}, {9}}}).ok());
+  for (int time = 0; time < 3; ++time) EXPECT_EQ(pipeline_.reconciler.Preview()->size(), 1u);
+  Reconcile();
+  Reconcile();
+  EXPECT_EQ(State().stock, 10);
+  pipeline_.log.LoseAppends(true);
+  EXPECT_FALSE(pipeline_.Issue(1, 1).ok());
+  pipeline_.log.LoseAppends(false);
+  pipeline_.backend.clock().Advance(absl::Seconds(11));
+  const std::vector<std::string> foretold = {"coupon 1: append 1 lost reservations again"};
+  for (int time = 0; time < 2; ++time) EXPECT_EQ(*pipeline_.reconciler.Preview(), foretold);
+  Reconcile();
+  EXPECT_EQ(pipeline_.reconciler.stats().republished, 1);
+  ASSERT_TRUE(pipeline_.Drain());
+}
+
 TEST_F(Reconciler, LeavesAloneWhatItMayNotRepairButArmsWhatIsClosed) {
   coupon::Reconciler arms_only(
       {.repairs = false}, {pipeline_.store, pipeline_.backend.authority(), pipeline_.backend.gate(),
