@@ -14,4 +14,10 @@ absl::Duration SystemClock::Monotonic() const {
   return absl::DurationFromTimespec(now);
 }
 
+absl::Time MonotonicNow() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return absl::TimeFromTimespec(now);
+}
+
 }  // namespace ecom::base

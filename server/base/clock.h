@@ -24,4 +24,7 @@ class SystemClock final : public Clock {
   absl::Duration Monotonic() const override;
 };
 
+/// CLOCK_MONOTONIC as an absl::Time, so that deadlines read well. No wall clock: that may jump.
+absl::Time MonotonicNow();
+
 }  // namespace ecom::base

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <ctime>
 #include <limits>
 #include <mutex>
 
@@ -121,12 +120,6 @@ std::optional<std::string_view> FindHeader(const rd_kafka_message_t& message, co
 int MillisOf(absl::Duration timeout) {
   const int64_t millis = absl::ToInt64Milliseconds(absl::Ceil(timeout, absl::Milliseconds(1)));
   return static_cast<int>(std::clamp<int64_t>(millis, 0, std::numeric_limits<int>::max()));
-}
-
-absl::Time MonotonicNow() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return absl::TimeFromTimespec(now);
 }
 
 }  // namespace ecom::adapters::kafka

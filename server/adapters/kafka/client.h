@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 
 /// What this room's clients of librdkafka share. For this room's .cc files only.
 namespace ecom::adapters::kafka {
@@ -79,7 +80,6 @@ inline std::string_view PayloadOf(const rd_kafka_message_t& message) {
 /// As librdkafka takes timeouts: rounded up, 0 for what has passed.
 int MillisOf(absl::Duration timeout);
 
-/// CLOCK_MONOTONIC as an absl::Time, so that deadlines read well. No wall clock: that may jump.
-absl::Time MonotonicNow();
+using base::MonotonicNow;
 
 }  // namespace ecom::adapters::kafka

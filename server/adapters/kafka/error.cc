@@ -123,8 +123,4 @@ absl::Status UnknownOutcome(const absl::Status& status) {
   return absl::IsDeadlineExceeded(status) ? status : Unavailable(status);
 }
 
-absl::Status Unavailable(const absl::Status& status) {
-  return status.ok() ? status : absl::UnavailableError(status.message());
-}
-
 }  // namespace ecom::adapters::kafka

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "base/status.h"
 
 namespace ecom::adapters::kafka {
 
@@ -25,7 +26,6 @@ absl::Status KafkaStatus(int rdkafka_error, std::string_view what);
 /// stay, anything else becomes UNAVAILABLE with the same text.
 absl::Status UnknownOutcome(const absl::Status& status);
 
-/// What a port promises that knows no other failure: everything but OK becomes UNAVAILABLE.
-absl::Status Unavailable(const absl::Status& status);
+using base::Unavailable;
 
 }  // namespace ecom::adapters::kafka

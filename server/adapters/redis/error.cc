@@ -77,9 +77,4 @@ absl::Status RedisStatus(int hiredis_error, int system_error, Progress progress,
   return absl::UnavailableError(message);
 }
 
-absl::Status Unavailable(const absl::Status& status) {
-  if (status.ok()) return status;
-  return absl::UnavailableError(status.message());
-}
-
 }  // namespace ecom::adapters::redis

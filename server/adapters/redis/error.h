@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "base/status.h"
 
 namespace ecom::adapters::redis {
 
@@ -32,8 +33,6 @@ absl::Status RedisStatus(std::string_view error_reply);
 absl::Status RedisStatus(int hiredis_error, int system_error, Progress progress,
                          std::string_view what);
 
-/// For calls that may simply be made again: whether the first one was run makes no difference, so
-/// each error is UNAVAILABLE.
-absl::Status Unavailable(const absl::Status& status);
+using base::Unavailable;
 
 }  // namespace ecom::adapters::redis

@@ -29,12 +29,6 @@ absl::Status TimedOut(Progress progress) {
 
 }  // namespace
 
-absl::Time MonotonicNow() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return absl::TimeFromTimespec(now);
-}
-
 std::vector<Command> Greeting(const Address& address) {
   if (address.password.empty()) return {};
   Command auth = {"AUTH"};

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "adapters/redis/error.h"
+#include "base/clock.h"
 
 struct redisContext;
 struct redisReply;
@@ -44,8 +45,7 @@ using Command = std::vector<std::string>;
 /// What a caller of Redis has to say first: AUTH, where the address has a password.
 std::vector<Command> Greeting(const Address& address);
 
-/// CLOCK_MONOTONIC as an absl::Time, so that deadlines read well. No wall clock: that may jump.
-absl::Time MonotonicNow();
+using base::MonotonicNow;
 
 /// One stream to one Redis, for as long as it holds. Each deadline is one of MonotonicNow(). Not
 /// thread-safe. After an error it is of no use any more: what comes late would be taken for the
