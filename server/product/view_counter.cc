@@ -3,45 +3,74 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <limits>
+#include <random>
+#include <string>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/hash/hash.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
+#include "base/status_macros.h"
 
 namespace ecom::product {
 namespace {
 
 constexpr size_t kShards = 16;  // far more than cores: callers seldom meet
 
+/// A count that somebody has set to the highest there is stays there.
+int64_t Sum(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<int64_t>::max() : sum;
+}
+
 struct Counter {
-  int64_t stored = 0;     ///< the store's count, as far as known, without `in_flight`
-  int64_t unflushed = 0;  ///< counted since the last flush
-  int64_t in_flight = 0;  ///< in the flush under way
-  int64_t shown = 0;      ///< the highest count that anyone saw
+  int64_t total = 0;      ///< of all servers, as far as known, without `in_flight`
+  int64_t unflushed = 0;  ///< counted since the last batch
+  int64_t in_flight = 0;  ///< in the batch on its way
+  int64_t shown = 0;      ///< the highest count that anyone saw, or may see
   absl::Duration used_at;
+  absl::Duration learned_at = -absl::InfiniteDuration();
 
   bool HasNothingToWrite() const { return unflushed == 0 && in_flight == 0; }
+
+  /// Takes over what somebody else has counted.
+  void Learn(int64_t known) {
+    // While a batch is on its way nobody knows whether `known` holds it already; what its answer
+    // says will tell.
+    if (in_flight == 0) total = std::max(total, known);
+    shown = std::max({shown, known, Sum(total, in_flight + unflushed)});
+  }
 };
+
+/// Names this run of this server among all others.
+std::string RandomName() {
+  std::random_device random;
+  return absl::StrCat(absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8),
+                      absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8));
+}
 
 }  // namespace
 
 struct alignas(64) ViewCounter::Shard {
   mutable std::mutex mutex;
   absl::flat_hash_map<ProductId, Counter> counters;
-  std::vector<ProductId> unflushed;  ///< those whose `unflushed` is not 0
+  std::vector<ProductId> unflushed;  ///< those whose `unflushed` is not 0, unless they are due_
   int64_t views = 0;
 };
 
-ViewCounter::ViewCounter(Options options, ProductStore& store, const base::Clock& clock,
-                         Forgotten forgotten)
+ViewCounter::ViewCounter(Options options, Deps deps, Forgotten forgotten)
     : options_(options),
-      store_(store),
-      clock_(clock),
+      store_(deps.store),
+      totals_(deps.totals),
+      clock_(deps.clock),
       forgotten_(std::move(forgotten)),
-      idle_checked_at_(clock.Monotonic()) {
+      batch_{.server = RandomName()},
+      idle_checked_at_(clock_.Monotonic()),
+      learn_again_ns_(absl::ToInt64Nanoseconds(clock_.Monotonic())) {
   for (size_t i = 0; i < kShards; ++i) shards_.push_back(std::make_unique<Shard>());
   flusher_ = std::thread([this] { Run(); });
   pthread_setname_np(flusher_.native_handle(), "view-flusher");
@@ -54,31 +83,34 @@ int64_t ViewCounter::Count(ProductId id, int64_t store_count) {
   Shard& shard = ShardOf(id);
   std::lock_guard lock(shard.mutex);
   Counter& counter = shard.counters[id];
-  // While a flush is under way nobody knows whether `store_count` holds it already; what the
-  // flush returns will tell.
-  if (counter.in_flight == 0) counter.stored = std::max(counter.stored, store_count);
   if (counter.unflushed++ == 0) shard.unflushed.push_back(id);
   counter.used_at = now;
+  counter.Learn(store_count);
   ++shard.views;
-  counter.shown = std::max(
-      {counter.shown, store_count, counter.stored + counter.in_flight + counter.unflushed});
   return counter.shown;
+}
+
+absl::Status ViewCounter::Learn(std::span<const ProductId> ids) {
+  if (options_.shared_products_max == 0) return absl::OkStatus();
+  if (absl::ToInt64Nanoseconds(clock_.Monotonic()) < learn_again_ns_) {
+    return absl::UnavailableError("the totals of views could not be read a moment ago");
+  }
+  while (!ids.empty()) {
+    const auto part = ids.first(std::min(ids.size(), options_.flush_products_max));
+    RETURN_IF_ERROR(LearnPart(part));
+    ids = ids.subspan(part.size());
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ViewCounter::Flush() {
   std::lock_guard lock(flush_mutex_);
-  const std::vector<ViewDelta> deltas = TakeUnflushed();
+  const absl::Duration began = clock_.Monotonic();
+  TakeUnflushed();
   absl::Status flushed;
-  for (std::span<const ViewDelta> rest(deltas); !rest.empty();) {
-    const auto part = rest.first(std::min(rest.size(), options_.flush_products_max));
-    flushed = FlushPart(part);
-    if (!flushed.ok()) {
-      TakeBack(rest);
-      break;
-    }
-    rest = rest.subspan(part.size());
-  }
+  while (flushed.ok() && HasBatch()) flushed = SendBatch();
   LogChange(flushed);
+  if (flushed.ok()) LearnOfOthers(began);
   DropIdle();
   DropBeyondBound();
   return flushed;
@@ -95,9 +127,9 @@ int64_t ViewCounter::Stop() {
     for (int attempt = 1; !Flush().ok() && attempt < options_.stop_attempts; ++attempt) {
       absl::SleepFor(options_.stop_retry_delay);
     }
-    for (const ViewDelta& delta : TakeUnflushed()) lost_ += delta.views;
+    lost_ = CountUnflushed();
     if (lost_ > 0) {
-      base::Log(base::Level::kError, "views are lost: the store did not take them before the end",
+      base::Log(base::Level::kError, "views are lost: they could not be added before the end",
                 {{"views", lost_}});
     }
   });
@@ -109,6 +141,8 @@ ViewCounter::Stats ViewCounter::stats() const {
               .views_flushed = views_flushed_,
               .flushes = flushes_,
               .flush_errors = flush_errors_,
+              .seeds = seeds_,
+              .learn_errors = learn_errors_,
               .counters = 0,
               .counters_forgotten = counters_forgotten_};
   for (const auto& shard : shards_) {
@@ -129,57 +163,157 @@ void ViewCounter::Run() {
   }
 }
 
-std::vector<ViewDelta> ViewCounter::TakeUnflushed() {
-  std::vector<ViewDelta> deltas;
+/// Those that come while a flush runs wait for the next one: so each ends.
+void ViewCounter::TakeUnflushed() {
   for (const auto& shard : shards_) {
     std::lock_guard lock(shard->mutex);
-    for (const ProductId id : shard->unflushed) {
-      Counter& counter = shard->counters[id];
-      counter.in_flight = std::exchange(counter.unflushed, 0);
-      deltas.push_back({.id = id, .views = counter.in_flight});
-    }
+    due_.insert(due_.end(), shard->unflushed.begin(), shard->unflushed.end());
     shard->unflushed.clear();
   }
-  return deltas;
 }
 
-absl::Status ViewCounter::FlushPart(std::span<const ViewDelta> deltas) {
-  const absl::StatusOr<std::vector<int64_t>> totals = store_.AddViews(deltas);
+/// Makes the next batch when none is on its way. False when there is nothing to send.
+bool ViewCounter::HasBatch() {
+  if (!batch_.deltas.empty()) return true;
+  if (due_.empty()) return false;
+  batch_.sequence = ++sequence_;
+  while (!due_.empty() && batch_.deltas.size() < options_.flush_products_max) {
+    const ProductId id = due_.back();
+    due_.pop_back();
+    Shard& shard = ShardOf(id);
+    std::lock_guard lock(shard.mutex);
+    Counter& counter = shard.counters[id];
+    counter.in_flight = std::exchange(counter.unflushed, 0);
+    batch_.deltas.push_back({.id = id, .views = counter.in_flight});
+  }
+  return true;
+}
+
+absl::Status ViewCounter::SendBatch() {
+  const auto is_missing = [](std::optional<int64_t> total) { return !total; };
+  auto totals = totals_.Add(batch_);
+  if (totals.ok() && std::any_of(totals->begin(), totals->end(), is_missing)) {
+    const absl::Status seeded = SeedMissing(*totals);
+    totals = seeded.ok() ? totals_.Add(batch_) : seeded;
+  }
+  if (totals.ok() && std::any_of(totals->begin(), totals->end(), is_missing)) {
+    totals = absl::UnavailableError("totals of views are missing again at once");
+  }
   if (!totals.ok()) {
     ++flush_errors_;
     return totals.status();
   }
   ++flushes_;
-  for (size_t i = 0; i < deltas.size(); ++i) {
-    Shard& shard = ShardOf(deltas[i].id);
+  NoteAdded(*totals);
+  return absl::OkStatus();
+}
+
+/// Seeds what the totals don't know with the most that the store or this server does. Reads the
+/// store once.
+absl::Status ViewCounter::SeedMissing(std::span<const std::optional<int64_t>> totals) {
+  std::vector<ProductId> missing;
+  for (size_t i = 0; i < totals.size(); ++i) {
+    if (!totals[i]) missing.push_back(batch_.deltas[i].id);
+  }
+  ASSIGN_OR_RETURN(const auto products, store_.FindProducts(missing));
+  std::vector<ViewTotal> seeds;
+  for (size_t i = 0; i < missing.size(); ++i) {
+    const ProductId id = missing[i];
+    Shard& shard = ShardOf(id);
     std::lock_guard lock(shard.mutex);
-    Counter& counter = shard.counters[deltas[i].id];
-    counter.in_flight = 0;
-    counter.stored = std::max(counter.stored, (*totals)[i]);
-    views_flushed_ += deltas[i].views;
+    // Not what was shown: that holds views which are yet to be added.
+    const int64_t stored = products[i] ? products[i]->view_count : 0;
+    seeds.push_back({.id = id, .views = std::max(stored, shard.counters[id].total)});
+  }
+  seeds_ += static_cast<int64_t>(seeds.size());
+  return totals_.Seed(seeds);
+}
+
+/// Ends the batch on its way, and learns what all servers have counted.
+void ViewCounter::NoteAdded(std::span<const std::optional<int64_t>> totals) {
+  const absl::Duration now = clock_.Monotonic();
+  std::vector<ViewTotal> behind;
+  for (size_t i = 0; i < totals.size(); ++i) {
+    const auto [id, views] = batch_.deltas[i];
+    Shard& shard = ShardOf(id);
+    std::lock_guard lock(shard.mutex);
+    Counter& counter = shard.counters[id];
+    counter.total = Sum(counter.total, std::exchange(counter.in_flight, 0));
+    counter.learned_at = now;
+    if (*totals[i] < counter.total) behind.push_back({.id = id, .views = counter.total});
+    counter.Learn(*totals[i]);
+    views_flushed_ += views;
+  }
+  batch_.deltas.clear();
+  if (behind.empty()) return;
+  // Whoever adds up has forgotten something, as a machine does that lost its last second. If this
+  // fails, the next batch finds it again.
+  seeds_ += static_cast<int64_t>(behind.size());
+  totals_.Seed(behind).IgnoreError();
+}
+
+/// Learns what others have counted of the products that were used last and not flushed just now.
+void ViewCounter::LearnOfOthers(absl::Duration flush_began) {
+  if (options_.shared_products_max == 0) return;
+  std::vector<std::pair<absl::Duration, ProductId>> used;
+  for (const auto& shard : shards_) {
+    std::lock_guard lock(shard->mutex);
+    for (const auto& [id, counter] : shard->counters) {
+      if (counter.learned_at < flush_began) used.emplace_back(counter.used_at, id);
+    }
+  }
+  if (used.size() > options_.shared_products_max) {
+    const auto end = used.begin() + static_cast<ptrdiff_t>(options_.shared_products_max);
+    std::nth_element(used.begin(), end, used.end(), std::greater<>());
+    used.erase(end, used.end());
+  }
+  std::vector<ProductId> ids;
+  for (const auto& [used_at, id] : used) ids.push_back(id);
+  Learn(ids).IgnoreError();  // the next flush asks again
+}
+
+absl::Status ViewCounter::LearnPart(std::span<const ProductId> ids) {
+  const auto totals = totals_.Find(ids);
+  const absl::Duration now = clock_.Monotonic();
+  if (!totals.ok()) {
+    ++learn_errors_;
+    learn_again_ns_ = absl::ToInt64Nanoseconds(now + options_.learn_pause);
+    return totals.status();
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (!(*totals)[i]) continue;
+    Shard& shard = ShardOf(ids[i]);
+    std::lock_guard lock(shard.mutex);
+    const auto [position, is_new] = shard.counters.try_emplace(ids[i]);
+    Counter& counter = position->second;
+    if (is_new) counter.used_at = now;
+    counter.learned_at = now;
+    counter.Learn(*(*totals)[i]);
   }
   return absl::OkStatus();
 }
 
-void ViewCounter::TakeBack(std::span<const ViewDelta> deltas) {
-  for (const ViewDelta& delta : deltas) {
-    Shard& shard = ShardOf(delta.id);
-    std::lock_guard lock(shard.mutex);
-    Counter& counter = shard.counters[delta.id];
-    if (counter.unflushed == 0) shard.unflushed.push_back(delta.id);
-    counter.unflushed += std::exchange(counter.in_flight, 0);
+/// What Stop could not add. Of the batch on its way that is not known.
+int64_t ViewCounter::CountUnflushed() {
+  int64_t views = 0;
+  for (const auto& shard : shards_) {
+    std::lock_guard lock(shard->mutex);
+    for (const auto& [id, counter] : shard->counters) {
+      views += counter.unflushed + counter.in_flight;
+    }
   }
+  return views;
 }
 
 void ViewCounter::LogChange(const absl::Status& flushed) {
-  if (flushed.ok() == !store_failing_) return;
-  store_failing_ = !flushed.ok();
-  if (store_failing_) {
-    base::Log(base::Level::kWarn, "views are kept back: the store does not take them",
+  if (flushed.ok() == !totals_failing_) return;
+  totals_failing_ = !flushed.ok();
+  if (totals_failing_) {
+    base::Log(base::Level::kWarn, "views are kept back: they can't be added to the totals",
               {{"error", flushed}});
     return;
   }
-  base::Log(base::Level::kInfo, "the store takes views again");
+  base::Log(base::Level::kInfo, "views are added to the totals again");
 }
 
 void ViewCounter::DropIdle() {

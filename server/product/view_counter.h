@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <thread>
 #include <vector>
@@ -16,29 +17,45 @@
 #include "base/clock.h"
 #include "product/product.h"
 #include "product/store.h"
+#include "product/views.h"
 
 namespace ecom::product {
 
-/// Counts views in this process and writes them to the store in batches, on a thread of its own.
-/// A crash loses at most the views of the last `flush_interval` and of the flush under way; a
-/// clean stop loses none. Thread-safe.
+/// Counts views in this process and adds them to the totals in batches, on a thread of its own. A
+/// batch stays as it is until it is known to have been added, so it counts once whatever became of
+/// its answer. A crash loses at most the views since the last flush that was answered; a clean stop
+/// loses none. While the totals can't be reached, views are counted on and kept here. Thread-safe.
 class ViewCounter {
  public:
   struct Options {
-    /// The pause between two flushes. Half a second leaves room for a slow write within the two
-    /// seconds in which a view must show.
+    /// The pause between two flushes. Half a second leaves room for a slow one within the two
+    /// seconds in which a view must show, here and on other servers.
     absl::Duration flush_interval = absl::Milliseconds(500);
-    /// Products in one write of the store.
+    /// Products in one batch, and in one read of totals. Not more than the totals take at once.
     size_t flush_products_max = 1'024;
+    /// Products whose totals are read with each flush, the latest used first, so that the views of
+    /// other servers show here. Of those beyond, a product that was not used for a while shows
+    /// other servers' views only when it is loaded or counted again. 0: no other server counts.
+    size_t shared_products_max = 0;
+    /// After totals could not be read, how long Learn does not try: readers wait for it.
+    absl::Duration learn_pause = absl::Seconds(1);
     /// A counter that was idle for so long, with nothing to write, is dropped. Must not be less
-    /// than what the cache keeps a product for, or the count that it shows could go down.
+    /// than what the cache keeps a product for, nor than what the totals need to come to the
+    /// store, or the count that it shows could go down.
     absl::Duration idle_max = absl::Minutes(1);
     /// Counters kept (some 100 bytes each). With more, those without anything to write are
     /// dropped early, the longest idle first, and `forgotten` is told.
     size_t counters_max = 65'536;
-    /// How often Stop tries to write what is left, and how long it waits in between.
+    /// How often Stop tries to add what is left, and how long it waits in between.
     int stop_attempts = 5;
     absl::Duration stop_retry_delay = absl::Milliseconds(100);
+  };
+
+  /// All of these must outlive the counter.
+  struct Deps {
+    ProductStore& store;
+    ViewTotals& totals;
+    const base::Clock& clock;
   };
 
   /// Told of a product whose counter was dropped early: whoever keeps an older count of the
@@ -47,15 +64,16 @@ class ViewCounter {
 
   struct Stats {
     int64_t views = 0;               ///< counted
-    int64_t views_flushed = 0;       ///< of those, taken by the store
-    int64_t flushes = 0;             ///< writes that the store took
-    int64_t flush_errors = 0;        ///< writes that failed; their views are kept
+    int64_t views_flushed = 0;       ///< of those, added to the totals
+    int64_t flushes = 0;             ///< batches that were added
+    int64_t flush_errors = 0;        ///< batches of which that is not known; they are kept
+    int64_t seeds = 0;               ///< totals that were missing, or less than was known here
+    int64_t learn_errors = 0;        ///< reads of totals that failed
     int64_t counters = 0;            ///< kept now
     int64_t counters_forgotten = 0;  ///< dropped early
   };
 
-  /// `store` and `clock` must outlive the counter.
-  ViewCounter(Options options, ProductStore& store, const base::Clock& clock, Forgotten forgotten);
+  ViewCounter(Options options, Deps deps, Forgotten forgotten);
   ~ViewCounter();
 
   /// Counts one view of a product whose count in the store was read as `store_count`. Returns
@@ -63,12 +81,21 @@ class ViewCounter {
   /// count was set back meanwhile, never above the truth. Costs a short lock.
   int64_t Count(ProductId id, int64_t store_count);
 
-  /// Writes what is counted, now, on the caller's thread. Blocks for the store's I/O. Returns
-  /// its error: what it did not take is kept for the next flush.
+  /// Reads the totals of these products, so that what is shown of them is not older than this call,
+  /// as the store's count is. Blocks for one round trip for each `flush_products_max`. Counts no
+  /// views. Does nothing when no other server counts.
+  ///
+  /// UNAVAILABLE: they can't be read, or could not be within the last `learn_pause`; what is shown
+  /// is what was known.
+  absl::Status Learn(std::span<const ProductId> ids);
+
+  /// Adds what is counted, now, on the caller's thread, and reads what others have counted. Blocks
+  /// for the I/O. Returns the error of the first batch that failed: what was not added is kept for
+  /// the next flush.
   absl::Status Flush();
 
-  /// Writes what is counted and ends the flusher. To be called after the last Count. Returns how
-  /// many views are lost because the store failed each of `stop_attempts` times: 0 in a clean
+  /// Adds what is counted and ends the flusher. To be called after the last Count. Returns how
+  /// many views are lost because the totals could not be reached in `stop_attempts`: 0 in a clean
   /// stop. Idempotent.
   int64_t Stop();
 
@@ -78,9 +105,14 @@ class ViewCounter {
   struct Shard;
 
   void Run();
-  std::vector<ViewDelta> TakeUnflushed();
-  absl::Status FlushPart(std::span<const ViewDelta> deltas);
-  void TakeBack(std::span<const ViewDelta> deltas);
+  void TakeUnflushed();
+  bool HasBatch();
+  absl::Status SendBatch();
+  absl::Status SeedMissing(std::span<const std::optional<int64_t>> totals);
+  void NoteAdded(std::span<const std::optional<int64_t>> totals);
+  void LearnOfOthers(absl::Duration flush_began);
+  absl::Status LearnPart(std::span<const ProductId> ids);
+  int64_t CountUnflushed();
   void LogChange(const absl::Status& flushed);
   void DropIdle();
   void DropBeyondBound();
@@ -88,17 +120,24 @@ class ViewCounter {
 
   const Options options_;
   ProductStore& store_;
+  ViewTotals& totals_;
   const base::Clock& clock_;
   Forgotten forgotten_;
   std::vector<std::unique_ptr<Shard>> shards_;
 
-  std::mutex flush_mutex_;  // one flush at a time
-  bool store_failing_ = false;
+  std::mutex flush_mutex_;      // one flush at a time; guards the next five
+  ViewBatch batch_;             // on its way, until it is known that it was added; else no deltas
+  std::vector<ProductId> due_;  // have views to be sent with the next batches
+  int64_t sequence_ = 0;        // of the last batch
+  bool totals_failing_ = false;
   absl::Duration idle_checked_at_;
 
+  std::atomic<int64_t> learn_again_ns_;  // on the monotonic clock
   std::atomic<int64_t> views_flushed_ = 0;
   std::atomic<int64_t> flushes_ = 0;
   std::atomic<int64_t> flush_errors_ = 0;
+  std::atomic<int64_t> seeds_ = 0;
+  std::atomic<int64_t> learn_errors_ = 0;
   std::atomic<int64_t> counters_forgotten_ = 0;
 
   std::mutex stop_mutex_;

@@ -24,10 +24,10 @@ class FaultyProductStore final : public product::ProductStore {
     std::lock_guard lock(mutex_);
     answer_ = std::move(answer);
   }
-  /// The next `count` calls of AddViews fail; later ones don't.
-  void FailAddViews(int count) {
+  /// The next `count` calls of RaiseViews fail; later ones don't.
+  void FailRaises(int count) {
     std::lock_guard lock(mutex_);
-    failing_adds_ = count;
+    failing_raises_ = count;
   }
   /// Calls are carried out, and wait before they return, from now until Release.
   void Hold() {
@@ -46,15 +46,15 @@ class FaultyProductStore final : public product::ProductStore {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return held_calls_ > 0; });
   }
-  /// Waits until there were `count` calls of AddViews.
-  void WaitForAddViews(int count) {
+  /// Waits until there were `count` calls of RaiseViews.
+  void WaitForRaises(int count) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return add_views_calls_ >= count; });
+    changed_.wait(lock, [&] { return raise_calls_ >= count; });
   }
 
   int find_calls() const { return Locked(find_calls_); }
   int list_calls() const { return Locked(list_calls_); }
-  int add_views_calls() const { return Locked(add_views_calls_); }
+  int raise_calls() const { return Locked(raise_calls_); }
   /// Ids in all calls of FindProducts.
   int64_t ids_asked() const { return Locked(ids_asked_); }
 
@@ -81,17 +81,7 @@ class FaultyProductStore final : public product::ProductStore {
 
   absl::StatusOr<std::vector<int64_t>> AddViews(
       std::span<const product::ViewDelta> deltas) override {
-    bool fails = false;
-    absl::Status answer = Begin([&] {
-      ++add_views_calls_;
-      fails = failing_adds_ > 0;
-      if (fails) --failing_adds_;
-    });
-    if (fails) return absl::UnavailableError("failed by the test");
-    if (!answer.ok()) return answer;
-    auto counts = store_.AddViews(deltas);
-    WaitWhileHeld();
-    return counts;
+    return store_.AddViews(deltas);
   }
 
   absl::StatusOr<product::Product> UpdateProduct(product::ProductId id,
@@ -102,7 +92,13 @@ class FaultyProductStore final : public product::ProductStore {
   }
 
   absl::Status RaiseViews(std::span<const product::ViewTotal> totals) override {
-    absl::Status answer = Begin([] {});
+    bool fails = false;
+    absl::Status answer = Begin([&] {
+      ++raise_calls_;
+      fails = failing_raises_ > 0;
+      if (fails) --failing_raises_;
+    });
+    if (fails) return absl::UnavailableError("failed by the test");
     if (!answer.ok()) return answer;
     return store_.RaiseViews(totals);
   }
@@ -140,10 +136,10 @@ class FaultyProductStore final : public product::ProductStore {
   absl::Status answer_;
   bool held_ = false;
   int held_calls_ = 0;
-  int failing_adds_ = 0;
+  int failing_raises_ = 0;
   int find_calls_ = 0;
   int list_calls_ = 0;
-  int add_views_calls_ = 0;
+  int raise_calls_ = 0;
   int64_t ids_asked_ = 0;
 };
 
