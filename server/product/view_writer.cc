@@ -2,8 +2,6 @@
 
 #include <pthread.h>
 
-#include <algorithm>
-#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
@@ -87,12 +85,10 @@ absl::Duration ViewWriter::Pause() {
 absl::Status ViewWriter::WriteRound() {
   absl::flat_hash_set<ProductId> seen;
   for (;;) {
-    ASSIGN_OR_RETURN(std::vector<ViewTotal> totals, totals_.Unstored(options_.batch_products_max));
+    ASSIGN_OR_RETURN(const std::vector<ViewTotal> totals,
+                     totals_.Unstored(options_.batch_products_max));
     if (totals.empty()) return absl::OkStatus();
     const bool last = static_cast<int>(totals.size()) < options_.batch_products_max;
-    // In the order of all writers, so that none waits for the other's locks.
-    std::sort(totals.begin(), totals.end(),
-              [](const ViewTotal& a, const ViewTotal& b) { return a.id < b.id; });
     RETURN_IF_ERROR(store_.RaiseViews(totals));
     RETURN_IF_ERROR(totals_.NoteStored(totals));
     {
