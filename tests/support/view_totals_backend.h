@@ -7,6 +7,7 @@
 #include "adapters/embedded/view_totals.h"
 #include "adapters/redis/view_totals.h"
 #include "product/views.h"
+#include "support/memory_view_totals.h"
 #include "support/product_backend.h"
 #include "support/redis_server.h"
 
@@ -19,11 +20,15 @@ class ViewTotalsBackend {
 
   virtual product::ViewTotals& totals() = 0;
   /// What happens to the server, if there is one, between two calls: its keys stay.
-  virtual void Restart() = 0;
+  virtual void Restart() {}
+  /// As if nothing had ever been added: for those that are ahead of the store.
+  virtual void Forget() {}
 };
 
 /// What MakeViewTotalsBackend understands.
-inline const char* const kViewTotalsBackends[] = {"embedded", "redis"};
+inline const char* const kViewTotalsBackends[] = {"embedded", "memory", "redis"};
+/// Of these, the ones that are ahead of the store.
+inline const char* const kSharedViewTotalsBackends[] = {"memory", "redis"};
 
 /// The embedded adapter on 100 products.
 class EmbeddedViewTotalsBackend final : public ViewTotalsBackend {
@@ -31,11 +36,20 @@ class EmbeddedViewTotalsBackend final : public ViewTotalsBackend {
   EmbeddedViewTotalsBackend() { products_.PutProducts(MakeProducts(100)); }
 
   product::ViewTotals& totals() override { return totals_; }
-  void Restart() override {}
 
  private:
   EmbeddedProductBackend products_{/*in_memory=*/true};
   adapters::embedded::EmbeddedViewTotals totals_{products_.database()};
+};
+
+/// The fake of other tests.
+class MemoryViewTotalsBackend final : public ViewTotalsBackend {
+ public:
+  product::ViewTotals& totals() override { return totals_; }
+  void Forget() override { totals_.Forget(); }
+
+ private:
+  MemoryViewTotals totals_;
 };
 
 /// The Redis adapter on the test program's server, emptied.
@@ -51,6 +65,7 @@ class RedisViewTotalsBackend final : public ViewTotalsBackend {
 
   product::ViewTotals& totals() override { return totals_; }
   void Restart() override { server_.RestartWithItsKeys(); }
+  void Forget() override { server_.Do({"FLUSHALL"}); }
   RedisServer& server() { return server_; }
 
  private:
@@ -59,6 +74,7 @@ class RedisViewTotalsBackend final : public ViewTotalsBackend {
 };
 
 inline std::unique_ptr<ViewTotalsBackend> MakeViewTotalsBackend(const std::string& name) {
+  if (name == "memory") return std::make_unique<MemoryViewTotalsBackend>();
   if (name == "redis") return std::make_unique<RedisViewTotalsBackend>();
   return std::make_unique<EmbeddedViewTotalsBackend>();
 }
