@@ -192,10 +192,6 @@ class EndlessStore final : public product::ProductStore {
   absl::StatusOr<std::vector<Product>> ListProducts(const product::ListQuery&) override {
     return std::vector<Product>{};
   }
-  absl::StatusOr<std::vector<int64_t>> AddViews(
-      std::span<const product::ViewDelta> deltas) override {
-    return std::vector<int64_t>(deltas.size());
-  }
   absl::StatusOr<Product> UpdateProduct(ProductId id, const product::ProductPatch&) override {
     return *MakeProduct(id.value);
   }

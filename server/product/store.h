@@ -24,12 +24,6 @@ class ProductStore {
   /// Reads one page of a list. One query. Returns UNAVAILABLE.
   virtual absl::StatusOr<std::vector<Product>> ListProducts(const ListQuery& query) = 0;
 
-  /// Adds views in one transaction, without touching `updated_at`. A product that is gone is
-  /// passed over. Returns the new count of each, in order (0 where the product is gone).
-  ///
-  /// Returns UNAVAILABLE: nothing was counted; count the same again.
-  virtual absl::StatusOr<std::vector<int64_t>> AddViews(std::span<const ViewDelta> deltas) = 0;
-
   /// Changes a product, with a new version and `updated_at`. Returns it as it is now. One
   /// transaction, durable when it returns.
   ///

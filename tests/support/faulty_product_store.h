@@ -79,11 +79,6 @@ class FaultyProductStore final : public product::ProductStore {
     return products;
   }
 
-  absl::StatusOr<std::vector<int64_t>> AddViews(
-      std::span<const product::ViewDelta> deltas) override {
-    return store_.AddViews(deltas);
-  }
-
   absl::StatusOr<product::Product> UpdateProduct(product::ProductId id,
                                                  const product::ProductPatch& patch) override {
     absl::Status answer = Begin([] {});

@@ -400,8 +400,8 @@ TEST_F(CatalogOf100, RefusesListsBeyondItsBound) {
 }
 
 TEST_F(CatalogOf100, ListsThePopularProductsFromACopyForOneSecond) {
-  const std::vector<product::ViewDelta> views = {{{7}, 3}, {{5}, 9}, {{9}, 3}};
-  ASSERT_TRUE(backend_.store().AddViews(views).ok());
+  const std::vector<product::ViewTotal> views = {{{7}, 3}, {{5}, 9}, {{9}, 3}};
+  ASSERT_TRUE(backend_.store().RaiseViews(views).ok());
   const auto ids = [&](int page_size) {
     const ProductPage page = ListPopular(page_size).value();
     std::vector<int64_t> listed;
@@ -411,8 +411,8 @@ TEST_F(CatalogOf100, ListsThePopularProductsFromACopyForOneSecond) {
   EXPECT_EQ(ids(4), (std::vector<int64_t>{5, 7, 9, 1}));
   EXPECT_EQ(ids(100).size(), 100u);
   EXPECT_EQ(store_.list_calls(), 1);
-  const std::vector<product::ViewDelta> more = {{{8}, 100}};
-  ASSERT_TRUE(backend_.store().AddViews(more).ok());
+  const std::vector<product::ViewTotal> more = {{{8}, 100}};
+  ASSERT_TRUE(backend_.store().RaiseViews(more).ok());
   EXPECT_EQ(ids(1), std::vector<int64_t>{5});
   clock_.Advance(options_.popular_age_max);
   EXPECT_EQ(ids(1), std::vector<int64_t>{8});

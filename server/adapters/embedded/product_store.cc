@@ -17,7 +17,6 @@ using product::Product;
 using product::ProductId;
 using product::ProductPatch;
 using product::Sort;
-using product::ViewDelta;
 using product::ViewTotal;
 
 #define ECOM_PRODUCT_COLUMNS                                                    \
@@ -129,23 +128,6 @@ absl::StatusOr<std::vector<Product>> EmbeddedProductStore::ListProducts(const Li
     }
   }));
   return products;
-}
-
-absl::StatusOr<std::vector<int64_t>> EmbeddedProductStore::AddViews(
-    std::span<const ViewDelta> deltas) {
-  std::vector<int64_t> counts;
-  RETURN_IF_ERROR(database_.Write([&](Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(Statement update,
-                     connection.Prepare("UPDATE products SET view_count = view_count + ? "
-                                        "WHERE id = ? RETURNING view_count"));
-    for (const ViewDelta& delta : deltas) {
-      ASSIGN_OR_RETURN(const bool found, update.Bind(delta.views, delta.id.value).Step());
-      counts.push_back(found ? update.Int(0) : 0);
-      update.Reset();
-    }
-    return absl::OkStatus();
-  }));
-  return counts;
 }
 
 absl::StatusOr<Product> EmbeddedProductStore::UpdateProduct(ProductId id,

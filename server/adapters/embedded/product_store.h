@@ -21,8 +21,6 @@ class EmbeddedProductStore final : public product::ProductStore {
       std::span<const product::ProductId> ids) override;
   absl::StatusOr<std::vector<product::Product>> ListProducts(
       const product::ListQuery& query) override;
-  absl::StatusOr<std::vector<int64_t>> AddViews(
-      std::span<const product::ViewDelta> deltas) override;
   absl::StatusOr<product::Product> UpdateProduct(product::ProductId id,
                                                  const product::ProductPatch& patch) override;
   absl::Status RaiseViews(std::span<const product::ViewTotal> totals) override;

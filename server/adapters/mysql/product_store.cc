@@ -18,7 +18,6 @@ using product::Product;
 using product::ProductId;
 using product::ProductPatch;
 using product::Sort;
-using product::ViewDelta;
 using product::ViewTotal;
 
 #define ECOM_SELECT_PRODUCT                                                    \
@@ -122,35 +121,6 @@ absl::StatusOr<std::vector<Product>> MysqlProductStore::ListProducts(const ListQ
     if (!more) return products;
     products.push_back(ReadProduct(select));
   }
-}
-
-absl::StatusOr<std::vector<int64_t>> MysqlProductStore::AddViews(
-    std::span<const ViewDelta> deltas) {
-  std::vector<int64_t> counts;
-  if (deltas.empty()) return counts;
-  absl::btree_map<ProductId, int64_t> views;  // in the order in which rows are locked
-  for (const ViewDelta& delta : deltas) views[delta.id] += delta.views;
-
-  ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
-  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*connection));
-  ASSIGN_OR_RETURN(Statement update, connection->Prepare("UPDATE products SET view_count = "
-                                                         "view_count + ? WHERE id = ?"));
-  ASSIGN_OR_RETURN(Statement select,
-                   connection->Prepare("SELECT view_count FROM products WHERE id = ?"));
-  absl::flat_hash_map<ProductId, int64_t> before;
-  for (const auto& [id, added] : views) {
-    update.Reset();
-    RETURN_IF_ERROR(update.Bind(added, id.value).Run().status());
-    select.Reset();
-    ASSIGN_OR_RETURN(const bool found, select.Bind(id.value).Step());
-    if (found) before[id] = select.Int(0) - added;
-  }
-  RETURN_IF_ERROR(transaction.Commit());
-  for (const ViewDelta& delta : deltas) {
-    const auto position = before.find(delta.id);
-    counts.push_back(position == before.end() ? 0 : position->second += delta.views);
-  }
-  return counts;
 }
 
 absl::StatusOr<Product> MysqlProductStore::UpdateProduct(ProductId id, const ProductPatch& patch) {
