@@ -299,6 +299,7 @@ class AdminServer::Http final : public httplib::Server {
         {"/health/live", &Http::SendLive},
         {"/health/ready", &Http::SendReady},
         {"/info", &Http::SendInfo},
+        {"/products/hot", &Http::SendHotProducts},
         {"/actuator/health", &Http::SendReady},
         {"/actuator/health/liveness", &Http::SendLive},
         {"/actuator/health/readiness", &Http::SendReady},
@@ -385,6 +386,14 @@ class AdminServer::Http final : public httplib::Server {
                 {"compiler", options_.info.compiler},
                 {"startedAt", Utc(options_.info.started_at)},
                 {"configDigest", options_.info.config_digest}}}});
+  }
+
+  void SendHotProducts(httplib::Response& response) const {
+    Json products = Json::array();
+    for (const auto& [id, views] : deps_.hot_products()) {
+      products.push_back({{"id", id}, {"views", views}});
+    }
+    SendJson(response, 200, {{"window_seconds", 60}, {"products", products}});
   }
 
   void SendMeterNames(httplib::Response& response) const {

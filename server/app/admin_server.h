@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -70,6 +71,8 @@ class AdminServer {
     std::function<std::vector<ComponentHealth>()> health;
     /// The meters for /actuator/metrics.
     std::function<std::vector<Meter>()> meters;
+    /// The hottest products with their views in the last minute, for /products/hot; may be empty.
+    std::function<std::vector<std::pair<int64_t, int64_t>>()> hot_products;
   };
 
   /// Binds the address and answers from then on.

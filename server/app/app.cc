@@ -108,7 +108,8 @@ absl::Status App::Start() {
                                                          .config_digest = parsed_.Digest()}},
                                                {.metrics = [this] { return Metrics(); },
                                                 .health = [this] { return Health(); },
-                                                .meters = [this] { return Meters(); }}));
+                                                .meters = [this] { return Meters(); },
+                                                .hot_products = [this] { return HotProducts(); }}));
   starter_ = std::thread([this] { BecomeReady(); });
   return absl::OkStatus();
 }
@@ -132,9 +133,10 @@ void App::MakeApi() {
                            .reconciler = *reconciler_,
                            .clock = clock_});
   catalog_ = std::make_unique<product::Catalog>(
-      CatalogOptions(config.product),
-      product::Catalog::Deps{
-          .store = backing_->product_store(), .totals = backing_->view_totals(), .clock = clock_});
+      CatalogOptions(config.product), product::Catalog::Deps{.store = backing_->product_store(),
+                                                             .cache = backing_->product_cache(),
+                                                             .totals = backing_->view_totals(),
+                                                             .clock = clock_});
 }
 
 /// Waits for the stores, prepares them, starts what works on them, and serves once all is ready.
@@ -165,6 +167,12 @@ void App::BecomeReady() {
 
 absl::Status App::StartWork() {
   const Config& config = parsed_.config;
+  if (catalog_) {
+    change_listener_ =
+        std::make_unique<product::ChangeListener>(backing_->product_changes(), *catalog_);
+    warmer_ = std::make_unique<product::Warmer>(product::Warmer::Options{},
+                                                backing_->product_store(), *catalog_, clock_);
+  }
   if (config.app.roles.recorder) {
     ASSIGN_OR_RETURN(const std::vector<coupon::ClaimSource*> sources, backing_->OpenSources());
     std::lock_guard lock(mutex_);
@@ -232,6 +240,8 @@ void App::Stop() {
   if (server_) server_->Drain(drain_timeout);
   if (issuer_) issuer_->Stop();
   if (writer_) writer_->Stop();
+  if (warmer_) warmer_->Stop();
+  if (change_listener_) change_listener_->Stop();
   if (catalog_) catalog_->Stop();
   if (server_) server_->Close();
   const bool alone = parsed_.config.app.backend == Backend::kEmbedded;
@@ -265,6 +275,15 @@ coupon::Recorder::Stats App::RecorderStats() {
   std::lock_guard lock(mutex_);
   for (const auto& recorder : recorders_) sum += recorder->stats();
   return sum;
+}
+
+std::vector<std::pair<int64_t, int64_t>> App::HotProducts() const {
+  std::vector<std::pair<int64_t, int64_t>> hot;
+  if (!catalog_) return hot;
+  for (const product::HotProduct& product : catalog_->Hot()) {
+    hot.emplace_back(product.id.value, product.views);
+  }
+  return hot;
 }
 
 int64_t App::CallsInFlight() const { return server_ ? server_->calls_in_flight() : 0; }

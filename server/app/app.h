@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -23,6 +24,8 @@
 #include "coupon/reconciler.h"
 #include "coupon/recorder.h"
 #include "product/catalog.h"
+#include "product/change_listener.h"
+#include "product/warmer.h"
 #include "rpc/server.h"
 
 namespace ecom::app {
@@ -64,6 +67,7 @@ class App {
   std::string Metrics();
   std::vector<Meter> Meters();
   coupon::Recorder::Stats RecorderStats();
+  std::vector<std::pair<int64_t, int64_t>> HotProducts() const;
   int64_t CallsInFlight() const;
 
   const ParsedConfig parsed_;
@@ -86,6 +90,8 @@ class App {
   std::unique_ptr<coupon::ClaimWriter> writer_;
   std::unique_ptr<coupon::Issuer> issuer_;
   std::unique_ptr<product::Catalog> catalog_;
+  std::unique_ptr<product::ChangeListener> change_listener_;
+  std::unique_ptr<product::Warmer> warmer_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<AdminServer> admin_;
   std::thread starter_;  // last: runs on the members above

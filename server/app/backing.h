@@ -12,6 +12,8 @@
 #include "coupon/claim_log.h"
 #include "coupon/gate.h"
 #include "coupon/store.h"
+#include "product/cache.h"
+#include "product/changes.h"
 #include "product/store.h"
 #include "product/views.h"
 
@@ -41,6 +43,9 @@ class Backing {
   virtual coupon::GateAuthority& authority() = 0;
   virtual product::ProductStore& product_store() = 0;
   virtual product::ViewTotals& view_totals() = 0;
+  /// The products that all servers share; null: there is no second level.
+  virtual product::ProductCache* product_cache() = 0;
+  virtual product::ProductChanges& product_changes() = 0;
   virtual coupon::CouponGate& gate() = 0;
   virtual coupon::GateControl& control() = 0;
   virtual coupon::ClaimLog& log() = 0;

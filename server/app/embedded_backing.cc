@@ -47,6 +47,7 @@ EmbeddedBacking::EmbeddedBacking(const Config& config, const base::Clock& clock,
     : database_(std::move(database)),
       coupon_store_(*database_, clock),
       product_store_(*database_, clock),
+      product_changes_({}, *database_, clock),
       view_totals_(*database_),
       log_(*database_),
       gate_({.reservations_max = config.coupon.reservations_max}, clock) {}

@@ -9,6 +9,7 @@
 #include "adapters/embedded/database.h"
 #include "adapters/embedded/gate.h"
 #include "adapters/embedded/issue_feed.h"
+#include "adapters/embedded/product_changes.h"
 #include "adapters/embedded/product_store.h"
 #include "adapters/embedded/view_totals.h"
 #include "app/backing.h"
@@ -30,6 +31,8 @@ class EmbeddedBacking final : public Backing {
   coupon::CouponStore& coupon_store() override { return coupon_store_; }
   coupon::GateAuthority& authority() override { return coupon_store_; }
   product::ProductStore& product_store() override { return product_store_; }
+  product::ProductCache* product_cache() override { return nullptr; }
+  product::ProductChanges& product_changes() override { return product_changes_; }
   product::ViewTotals& view_totals() override { return view_totals_; }
   coupon::CouponGate& gate() override { return gate_; }
   coupon::GateControl& control() override { return gate_; }
@@ -49,6 +52,7 @@ class EmbeddedBacking final : public Backing {
   const std::unique_ptr<adapters::embedded::Database> database_;
   adapters::embedded::EmbeddedCouponStore coupon_store_;
   adapters::embedded::EmbeddedProductStore product_store_;
+  adapters::embedded::EmbeddedProductChanges product_changes_;
   adapters::embedded::EmbeddedViewTotals view_totals_;
   adapters::embedded::EmbeddedClaimLog log_;
   adapters::embedded::EmbeddedCouponGate gate_;

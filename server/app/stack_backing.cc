@@ -70,6 +70,8 @@ StackBacking::StackBacking(const Config& config, const base::Clock& clock)
       pool_(PoolOptions(config.mysql.url, config.coupon.recorders)),
       coupon_store_(pool_, clock),
       product_store_(pool_, clock),
+      product_cache_({.address = AddressOf(config.redis.cache)}),
+      product_changes_({.address = AddressOf(config.redis.cache)}),
       gate_({.address = AddressOf(config.redis.gate),
              .reservations_max = config.coupon.reservations_max,
              .cluster = config.redis.gate_cluster}),

@@ -12,6 +12,8 @@
 #include "adapters/mysql/coupon_store.h"
 #include "adapters/mysql/product_store.h"
 #include "adapters/redis/gate.h"
+#include "adapters/redis/product_cache.h"
+#include "adapters/redis/product_changes.h"
 #include "adapters/redis/view_totals.h"
 #include "app/backing.h"
 #include "app/instance_slot.h"
@@ -31,6 +33,8 @@ class StackBacking final : public Backing {
   coupon::CouponStore& coupon_store() override { return coupon_store_; }
   coupon::GateAuthority& authority() override { return coupon_store_; }
   product::ProductStore& product_store() override { return product_store_; }
+  product::ProductCache* product_cache() override { return &product_cache_; }
+  product::ProductChanges& product_changes() override { return product_changes_; }
   product::ViewTotals& view_totals() override { return view_totals_; }
   adapters::redis::RedisCouponGate& gate() override { return gate_; }
   coupon::GateControl& control() override { return gate_; }
@@ -52,6 +56,8 @@ class StackBacking final : public Backing {
   adapters::mysql::ConnectionPool pool_;
   adapters::mysql::MysqlCouponStore coupon_store_;
   adapters::mysql::MysqlProductStore product_store_;
+  adapters::redis::RedisProductCache product_cache_;
+  adapters::redis::RedisProductChanges product_changes_;
   adapters::redis::RedisCouponGate gate_;
   adapters::redis::RedisViewTotals view_totals_;
   // Set by Create, or it fails.

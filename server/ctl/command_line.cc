@@ -12,8 +12,9 @@ namespace ecom::ctl {
 namespace {
 
 constexpr std::string_view kSwitches[] = {"all", "dry-run"};
-constexpr std::string_view kValued[] = {"coupon",    "journal",   "offset", "output",
-                                        "partition", "users-max", "user",   "wait"};
+constexpr std::string_view kValued[] = {"active",    "admin",  "coupon",    "id",    "journal",
+                                        "offset",    "output", "partition", "price", "stock",
+                                        "users-max", "user",   "wait"};
 
 struct CommandForm {
   std::string_view name;
@@ -31,6 +32,9 @@ const std::vector<CommandForm>& Commands() {
       {"dlt show", {"offset", "partition"}},
       {"dlt replay", {"all", "offset", "partition"}},
       {"dlt discard", {"all", "offset", "partition"}},
+      {"product show", {"id", "output"}},
+      {"product set", {"active", "id", "output", "price", "stock"}},
+      {"product hot", {"admin", "output"}},
   };
   return commands;
 }

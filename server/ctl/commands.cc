@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "adapters/embedded/coupon_audit.h"
+#include "adapters/embedded/database.h"
+#include "adapters/embedded/product_store.h"
 #include "app/embedded_backing.h"
 #include "app/stack_backing.h"
 #include "base/clock.h"
@@ -14,6 +16,7 @@
 #include "ctl/explain.h"
 #include "ctl/gates.h"
 #include "ctl/letters.h"
+#include "ctl/products.h"
 #include "ctl/verify.h"
 
 namespace ecom::ctl {
@@ -54,11 +57,23 @@ absl::StatusOr<Exit> RunOnStack(const CommandLine& line, const app::Config& conf
   if (command == "reconcile") return Reconcile(*stack, config, clock, line, out);
   if (command == "dlt list") return ListLetters(*stack, clock, line, out);
   if (command == "dlt show") return ShowLetter(*stack, clock, line, out);
+  if (command == "product show") return ShowProduct(stack->product_store(), line, out);
+  if (command == "product set") {
+    return SetProduct(stack->product_store(), stack->product_cache(), line, out);
+  }
   return SettleLetters(*stack, clock, line, out);
 }
 
 absl::StatusOr<Exit> RunOnFile(const CommandLine& line, const app::Config& config,
                                std::ostream& out) {
+  if (line.command == "product show" || line.command == "product set") {
+    const base::SystemClock clock;
+    ASSIGN_OR_RETURN(const auto database, adapters::embedded::Database::OpenBeside(
+                                              app::EmbeddedBacking::DataFile(config)));
+    adapters::embedded::EmbeddedProductStore store(*database, clock);
+    if (line.command == "product show") return ShowProduct(store, line, out);
+    return SetProduct(store, /*cache=*/nullptr, line, out);
+  }
   const bool is_read =
       line.command == "verify" || line.command == "explain" || line.command == "dlt list";
   if (!is_read) {
@@ -115,10 +130,17 @@ Looks into a running system, and mends it.
   dlt replay|discard (--offset O [--partition P] | --all)
       replay appends the record to the log again; both note that the letter is dealt with.
 
+  product show --id N [-o json]
+  product set --id N [--price P] [--stock S] [--active true|false] [-o json]
+      Changes a product, with a new version; every running server shows it within a second.
+  product hot [--admin HOST:PORT,...] [-o json]
+      What is viewed most in the last minute, of the servers at these admin addresses, or at
+      ADMIN_ADDR.
+
 Settings are those of ecom-server, which --help there lists, from the same flags, environment and
 file: REDIS_URL, KAFKA_BROKERS, MYSQL_URL and so on. BACKEND is stack where nobody says otherwise.
-With BACKEND=embedded verify, explain and dlt list read the data file in DATA_DIR, beside a server
-or without; what the gate holds is in that server's memory, and not looked at.
+With BACKEND=embedded verify, explain, dlt list and product work on the data file in DATA_DIR, beside
+a server or without; what the gate holds is in that server's memory, and not looked at.
 
 Limits: 10 million rows and participants of a coupon, 30 s for reading a topic, 10,000 letters.
 
@@ -137,7 +159,8 @@ Exit Run(std::span<const std::string> args, const app::Environment& environment,
   }
   const auto settings = ReadSettings(*line, environment);
   if (!settings.ok()) return Fail(settings.status(), "", error);
-  const auto exit = settings->config.app.backend == app::Backend::kStack
+  const auto exit = line->command == "product hot" ? ShowHotProducts(settings->config, *line, out)
+                    : settings->config.app.backend == app::Backend::kStack
                         ? RunOnStack(*line, settings->config, out)
                         : RunOnFile(*line, settings->config, out);
   if (!exit.ok()) return Fail(exit.status(), AdviceOn(exit.status(), *settings), error);

@@ -1,6 +1,7 @@
 #include "product/catalog.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -75,13 +76,15 @@ Catalog::Catalog(Options options, Deps deps)
       store_(deps.store),
       clock_(deps.clock),
       l1_(options.l1, deps.clock),
+      reader_(options.reader, deps.cache, deps.store, deps.clock),
+      hot_(options.hot, deps.clock),
       views_(Outliving(options.l1.hard_ttl, options.views),
              {.store = deps.store, .totals = deps.totals, .clock = deps.clock},
              [this](ProductId id) { l1_.Erase(id); }),
       loads_({.name = "product-load",
               .batch_items_max = options.load_ids_max,
               .queue_items_max = options.loads_waiting_max},
-             [this](std::vector<ProductId>& ids) { Load(ids); }),
+             [this](std::vector<PendingLoad>& loads) { Load(loads); }),
       lists_({.name = "product-list",
               .batch_items_max = kListsInBatch,
               .queue_items_max = options.lists_waiting_max},
@@ -158,15 +161,16 @@ Catalog::Stats Catalog::stats() const {
           .l1_entries = static_cast<int64_t>(usage.entries),
           .l1_negative_entries = static_cast<int64_t>(usage.negative_entries),
           .l1_bytes = static_cast<int64_t>(usage.bytes),
+          .l1_pinned = static_cast<int64_t>(usage.pinned),
           .joins = counters_.joins,
           .refreshes = counters_.refreshes,
-          .loads = counters_.loads,
-          .loaded_ids = counters_.loaded_ids,
-          .load_errors = counters_.load_errors,
+          .invalidations = counters_.invalidations,
+          .invalidated_all = counters_.invalidated_all,
           .expired_serves = counters_.expired_serves,
           .refused = counters_.refused,
           .lists = counters_.lists,
           .list_errors = counters_.list_errors,
+          .reader = reader_.stats(),
           .views = views_.stats()};
 }
 
@@ -199,20 +203,25 @@ absl::Status Catalog::Join(ProductId id, Done& done) {
   {
     std::lock_guard lock(flights_mutex_);
     const auto flight = flights_.find(id);
-    // A read that ended since the first look has left its result in L1.
-    if (flight == flights_.end()) answer = Answer(id, l1_.Find(id));
+    Freshness freshness = Freshness::kAnyLevel;
+    if (flight == flights_.end()) {
+      // A read that ended since the first look has left its result in L1.
+      const L1Cache::Found found = l1_.Find(id);
+      answer = Answer(id, found);
+      if (found.state == L1Cache::State::kExpired) freshness = Freshness::kStore;
+    }
     if (!answer) {
       if (callers_waiting_ >= options_.callers_waiting_max) {
         return absl::UnavailableError("too many callers wait for products");
       }
       if (flight != flights_.end()) {
-        flight->second.push_back(std::move(done));
+        flight->second.callers.push_back(std::move(done));
         ++counters_.joins;
       } else {
-        if (!loads_.Add(ProductId{id})) {
+        if (!loads_.Add({.id = id, .freshness = freshness})) {
           return absl::UnavailableError("too many products wait for the store");
         }
-        flights_[id].push_back(std::move(done));
+        flights_[id].callers.push_back(std::move(done));
       }
       ++callers_waiting_;
       return absl::OkStatus();
@@ -222,57 +231,112 @@ absl::Status Catalog::Join(ProductId id, Done& done) {
   return absl::OkStatus();
 }
 
-/// Begins a read that nobody waits for. When the queue is full, a later caller tries again.
+/// Begins a read that nobody waits for, of the store itself: so a change that was made by hand is
+/// seen, too. When the queue is full, a later caller tries again.
 void Catalog::Refresh(ProductId id) {
   std::lock_guard lock(flights_mutex_);
-  if (flights_.contains(id) || !loads_.Add(ProductId{id})) return;
+  if (flights_.contains(id) || !loads_.Add({.id = id, .freshness = Freshness::kStore})) return;
   flights_.try_emplace(id);
   ++counters_.refreshes;
 }
 
-/// The stage behind loads_: one read of the store for all ids that wait.
-void Catalog::Load(std::vector<ProductId>& ids) {
-  ++counters_.loads;
-  counters_.loaded_ids += static_cast<int64_t>(ids.size());
-  // Before the read: what changes while it runs must not look older than what was read.
-  const absl::Duration read_at = clock_.Monotonic();
-  auto found = store_.FindProducts(ids);
-  absl::Status failure;
-  if (!found.ok()) {
-    ++counters_.load_errors;
-    failure = StoreFailure("products can't be read", found.status());
-  } else {
-    store_failing_ = false;
-  }
-  for (size_t i = 0; i < ids.size(); ++i) {
-    const ProductId id = ids[i];
-    std::shared_ptr<const Product> product;
-    if (failure.ok() && (*found)[i]) {
-      product = std::make_shared<const Product>(*std::move((*found)[i]));
-      l1_.Put(product, read_at);
-    } else if (failure.ok()) {
-      l1_.PutNegative(id, read_at);
+/// The stage behind loads_: one read for all ids that wait, or two.
+void Catalog::Load(std::vector<PendingLoad>& loads) {
+  for (const Freshness freshness : {Freshness::kAnyLevel, Freshness::kStore}) {
+    std::vector<ProductId> ids;
+    for (const PendingLoad& load : loads) {
+      if (load.freshness == freshness) ids.push_back(load.id);
     }
-    // Only now, with the result in L1: who comes later finds the one or the other.
-    for (Done& done : EndFlight(id)) {
-      if (!failure.ok()) {
-        done(AnswerWithout(id, failure));
-      } else if (product == nullptr) {
-        done(NotFound(id));
-      } else {
-        done(View(product));
-      }
-    }
+    if (!ids.empty()) LoadFrom(ids, freshness);
   }
 }
 
-std::vector<Catalog::Done> Catalog::EndFlight(ProductId id) {
+void Catalog::LoadFrom(std::span<const ProductId> ids, Freshness freshness) {
+  // Before the read: what changes while it runs must not look older than what was read.
+  const absl::Duration read_at = clock_.Monotonic();
+  const TieredReader::Result read = reader_.Find(ids, freshness);
+  absl::Status failure;
+  if (read.status.ok()) {
+    store_failing_ = false;
+  } else {
+    failure = StoreFailure("products can't be read", read.status);
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const ProductId id = ids[i];
+    const std::shared_ptr<const Product>& product = read.products[i];
+    for (Done& done : EndFlight(id, product, read_at, !failure.ok())) {
+      if (product != nullptr) {
+        done(View(product));
+      } else if (failure.ok()) {
+        done(NotFound(id));
+      } else {
+        done(AnswerWithout(id, failure));
+      }
+    }
+  }
+  reader_.Fill(read);
+}
+
+/// Leaves the result in L1, and only then ends the flight, at one moment for everybody: who comes
+/// later finds the one or the other.
+std::vector<Catalog::Done> Catalog::EndFlight(ProductId id,
+                                              const std::shared_ptr<const Product>& product,
+                                              absl::Duration read_at, bool failed) {
   std::lock_guard lock(flights_mutex_);
   const auto flight = flights_.find(id);
-  std::vector<Done> callers = std::move(flight->second);
+  const int64_t version_min = flight->second.version_min;
+  if (product != nullptr) {
+    if (product->version >= version_min) l1_.Put(product, read_at);
+  } else if (!failed && version_min == 0) {
+    l1_.PutNegative(id, read_at);
+  }
+  std::vector<Done> callers = std::move(flight->second.callers);
   flights_.erase(flight);
   callers_waiting_ -= callers.size();
   return callers;
+}
+
+void Catalog::Invalidate(std::span<const ProductVersion> changes) {
+  for (const ProductVersion& change : changes) {
+    std::lock_guard lock(flights_mutex_);
+    l1_.EraseOlder(change);
+    const auto flight = flights_.find(change.id);
+    if (flight == flights_.end()) continue;
+    flight->second.version_min = std::max(flight->second.version_min, change.version);
+  }
+  counters_.invalidations += static_cast<int64_t>(changes.size());
+}
+
+void Catalog::InvalidateAll() {
+  std::lock_guard lock(flights_mutex_);
+  l1_.Clear();
+  for (auto& [id, flight] : flights_) flight.version_min = std::numeric_limits<int64_t>::max();
+  ++counters_.invalidated_all;
+}
+
+void Catalog::Warm(std::span<const Product> products, absl::Duration read_at) {
+  TieredReader::Result read{
+      .products = {}, .status = {}, .from_store = {}, .store_read_at = read_at};
+  for (const Product& product : products) {
+    read.from_store.push_back(std::make_shared<const Product>(product));
+  }
+  {
+    std::lock_guard lock(flights_mutex_);
+    for (const auto& product : read.from_store) {
+      // What is being read will be there in a moment, and is fresher.
+      if (!flights_.contains(product->id)) l1_.Put(product, read_at);
+    }
+  }
+  reader_.Fill(read);
+}
+
+/// What a flush of the views tells of what is hot.
+void Catalog::NoteViews(std::span<const ViewDelta> deltas) {
+  hot_.Count(deltas);
+  std::vector<ProductId> hot;
+  for (const HotProduct& product : hot_.Top()) hot.push_back(product.id);
+  l1_.Pin(hot);
+  for (const ProductId id : l1_.TakePinnedDue()) Refresh(id);
 }
 
 /// Answers when the store can't: with an expired entry where there still is one.

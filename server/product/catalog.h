@@ -17,9 +17,12 @@
 #include "absl/time/time.h"
 #include "base/batcher.h"
 #include "base/clock.h"
+#include "product/cache.h"
+#include "product/hot_products.h"
 #include "product/l1_cache.h"
 #include "product/product.h"
 #include "product/store.h"
+#include "product/tiered_reader.h"
 #include "product/view_counter.h"
 #include "product/views.h"
 
@@ -51,8 +54,8 @@ struct ProductPage {
   std::string next_cursor;
 };
 
-/// Reads products: from this process where it can, else from the store, one read for all who
-/// wait. Counts views. Thread-safe.
+/// Reads products: from this process where it can, else from the second level or the store, one
+/// read for all who wait. Counts views. Thread-safe.
 class Catalog {
  public:
   /// Products on the largest page, and in the copy of the popular ones.
@@ -62,9 +65,11 @@ class Catalog {
     L1Cache::Options l1;
     /// `idle_max` is at least `l1.hard_ttl`.
     ViewCounter::Options views;
-    /// Ids in one read of the store.
+    TieredReader::Options reader;
+    HotProducts::Options hot;
+    /// Ids in one read. One read is under way at a time, so it is also what the store has to bear.
     size_t load_ids_max = 256;
-    /// Ids that wait for the store; more are refused. Holds off random unknown ids.
+    /// Ids that wait for a read; more are refused. Holds off random unknown ids.
     size_t loads_waiting_max = 4'096;
     /// Callers that wait for an id; more are refused.
     size_t callers_waiting_max = 16'384;
@@ -79,20 +84,21 @@ class Catalog {
     int64_t l1_hits = 0;           ///< answered from L1: fresh, stale or known not to exist
     int64_t l1_negative_hits = 0;  ///< of those, known not to exist
     int64_t l1_stale_hits = 0;     ///< of those, served while a refresh was due
-    int64_t l1_misses = 0;         ///< had to wait for the store
+    int64_t l1_misses = 0;         ///< had to wait for a read
     int64_t l1_evictions = 0;
     int64_t l1_entries = 0;
     int64_t l1_negative_entries = 0;
     int64_t l1_bytes = 0;
-    int64_t joins = 0;           ///< misses that joined a read under way
-    int64_t refreshes = 0;       ///< reads that nobody waited for
-    int64_t loads = 0;           ///< reads of the store, each for one or more ids
-    int64_t loaded_ids = 0;      ///< ids in those reads
-    int64_t load_errors = 0;     ///< reads that failed
-    int64_t expired_serves = 0;  ///< served past the soft TTL because a read failed
-    int64_t refused = 0;         ///< refused because too many waited
-    int64_t lists = 0;           ///< pages asked of the store, popular ones included
-    int64_t list_errors = 0;     ///< of those, failed
+    int64_t l1_pinned = 0;        ///< entries of hot products
+    int64_t joins = 0;            ///< misses that joined a read under way
+    int64_t refreshes = 0;        ///< reads that nobody waited for
+    int64_t invalidations = 0;    ///< products that were said to have changed
+    int64_t invalidated_all = 0;  ///< times that all of L1 was dropped
+    int64_t expired_serves = 0;   ///< served past the soft TTL because a read failed
+    int64_t refused = 0;          ///< refused because too many waited
+    int64_t lists = 0;            ///< pages asked of the store, popular ones included
+    int64_t list_errors = 0;      ///< of those, failed
+    TieredReader::Stats reader;
     ViewCounter::Stats views;
   };
 
@@ -102,6 +108,8 @@ class Catalog {
   /// All of these must outlive the catalog.
   struct Deps {
     ProductStore& store;
+    /// The second level; null: there is none.
+    ProductCache* cache = nullptr;
     ViewTotals& totals;
     const base::Clock& clock;
   };
@@ -137,6 +145,22 @@ class Catalog {
   /// errors as for List.
   void ListPopular(int page_size, ListDone done);
 
+  /// Drops what is kept of products that were changed, unless it is of their new version already,
+  /// and keeps no older one that is being read just now. Costs a short lock a product.
+  void Invalidate(std::span<const ProductVersion> changes);
+
+  /// Drops all that is kept, and keeps nothing that is being read just now: changes may have been
+  /// missed.
+  void InvalidateAll();
+
+  /// Keeps products that were read from the store at `read_at` (Clock::Monotonic, taken before the
+  /// read), here and in the second level. Blocks for one round trip to that.
+  void Warm(std::span<const Product> products, absl::Duration read_at);
+
+  /// The products that are viewed most in this process, most viewed first: they are not evicted,
+  /// and read again before they expire.
+  std::vector<HotProduct> Hot() const { return hot_.Top(); }
+
   /// Completes what waits, refuses more, and writes the views. To be called when no call of
   /// TryGet or Get is under way any more. Returns how many views are lost: 0 unless the store
   /// fails. Idempotent.
@@ -145,6 +169,15 @@ class Catalog {
   Stats stats() const;
 
  private:
+  struct PendingLoad {
+    ProductId id;
+    Freshness freshness = Freshness::kAnyLevel;
+  };
+  /// A read of one id that is under way.
+  struct Flight {
+    std::vector<Done> callers;
+    int64_t version_min = 0;  ///< what is older was changed meanwhile, and is not kept
+  };
   struct PendingList {
     ListQuery query;
     int page_size = 0;
@@ -163,8 +196,11 @@ class Catalog {
   ProductView View(std::shared_ptr<const Product> product);
   absl::Status Join(ProductId id, Done& done);
   void Refresh(ProductId id);
-  void Load(std::vector<ProductId>& ids);
-  std::vector<Done> EndFlight(ProductId id);
+  void Load(std::vector<PendingLoad>& loads);
+  void LoadFrom(std::span<const ProductId> ids, Freshness freshness);
+  std::vector<Done> EndFlight(ProductId id, const std::shared_ptr<const Product>& product,
+                              absl::Duration read_at, bool failed);
+  void NoteViews(std::span<const ViewDelta> deltas);
   absl::StatusOr<ProductView> AnswerWithout(ProductId id, const absl::Status& failure);
   absl::StatusOr<ProductPage> ReadPage(PendingList& list);
   std::optional<ProductPage> PopularPage(int page_size, absl::Duration age_max);
@@ -173,26 +209,28 @@ class Catalog {
 
   struct Counters {
     std::atomic<int64_t> l1_hits, l1_negative_hits, l1_stale_hits, l1_misses, joins, refreshes,
-        loads, loaded_ids, load_errors, expired_serves, refused, lists, list_errors;
+        invalidations, invalidated_all, expired_serves, refused, lists, list_errors;
   };
 
   const Options options_;
   ProductStore& store_;
   const base::Clock& clock_;
   L1Cache l1_;
+  TieredReader reader_;
+  HotProducts hot_;
   ViewCounter views_;
   Counters counters_{};
   std::atomic<bool> store_failing_ = false;
 
   std::mutex flights_mutex_;  // taken before the locks of l1_ and loads_
-  absl::flat_hash_map<ProductId, std::vector<Done>> flights_;  // the callers of each id under way
+  absl::flat_hash_map<ProductId, Flight> flights_;
   size_t callers_waiting_ = 0;
 
   std::mutex popular_mutex_;
   Popular popular_;
 
   // The stages; last, because their threads run on the members above.
-  base::Batcher<ProductId> loads_;
+  base::Batcher<PendingLoad> loads_;
   base::Batcher<PendingList> lists_;
   base::Batcher<PendingPopular> populars_;
 };

@@ -16,6 +16,7 @@
 #include "absl/time/clock.h"
 #include "adapters/embedded/view_totals.h"
 #include "support/fake_clock.h"
+#include "support/fake_product_cache.h"
 #include "support/faulty_product_store.h"
 #include "support/product_backend.h"
 
@@ -69,7 +70,8 @@ class CatalogOf100 : public testing::Test {
     options_.views.stop_retry_delay = absl::ZeroDuration();
     catalog_.reset();
     catalog_ = std::make_unique<Catalog>(
-        options_, Catalog::Deps{.store = store_, .totals = views_, .clock = clock_});
+        options_,
+        Catalog::Deps{.store = store_, .cache = &cache_, .totals = views_, .clock = clock_});
   }
 
   absl::StatusOr<ProductView> Get(int64_t id) {
@@ -125,6 +127,7 @@ class CatalogOf100 : public testing::Test {
 
   EmbeddedProductBackend backend_{/*in_memory=*/true};
   FaultyProductStore store_{backend_.store()};
+  FakeProductCache cache_;
   adapters::embedded::EmbeddedViewTotals views_{backend_.database()};
   FakeClock clock_;
   Catalog::Options options_;
@@ -249,6 +252,83 @@ TEST_F(CatalogOf100, ShowsAChangeOfTheStoreAfterTheSoftTtlThoughNobodyReadMeanwh
   EXPECT_EQ(Get(1)->product->price_minor, 777);
 }
 
+TEST_F(CatalogOf100, AsksTheStoreOnlyForWhatTheSecondLevelDoesNotHave) {
+  ASSERT_TRUE(Get(1).ok());
+  Make(options_);  // another server
+  ASSERT_TRUE(Get(1).ok());
+  EXPECT_EQ(store_.find_calls(), 1);
+  EXPECT_EQ(catalog_->stats().reader.l2_hits, 1);
+  cache_.AnswerWith(absl::UnavailableError("failed by the test"));
+  Make(options_);
+  ASSERT_TRUE(Get(1).ok()) << "from the store";
+  EXPECT_EQ(store_.find_calls(), 2);
+}
+
+TEST_F(CatalogOf100, RefreshesFromTheStoreThoughTheSecondLevelHasTheProduct) {
+  ASSERT_TRUE(Get(1).ok());
+  SetPrice(1, 777);  // by hand: no version, and the second level does not know
+  Make(options_);
+  EXPECT_EQ(Get(1)->product->price_minor, MakeProduct(1).price_minor);
+  clock_.Advance(options_.l1.refresh_after());
+  ASSERT_TRUE(catalog_->TryGet({1}).has_value());
+  WaitForRefresh(1, 777);
+
+  SetPrice(1, 778);
+  clock_.Advance(options_.l1.soft_ttl);
+  EXPECT_EQ(Get(1)->product->price_minor, 778) << "of an expired one, too";
+}
+
+TEST_F(CatalogOf100, ShowsAChangeAsSoonAsItIsToldOfIt) {
+  ASSERT_TRUE(Get(1).ok());
+  ASSERT_TRUE(Get(2).ok());
+  const auto changed = store_.UpdateProduct({1}, {.price_minor = 777});
+  ASSERT_TRUE(changed.ok());
+  const product::ProductVersion change{changed->id, changed->version};
+  ASSERT_TRUE(cache_.Drop(change).ok());
+  catalog_->Invalidate({&change, 1});
+  EXPECT_EQ(Get(1)->product->price_minor, 777);
+  EXPECT_EQ(store_.ids_asked(), 3) << "the other one is kept";
+  catalog_->Invalidate({&change, 1});
+  EXPECT_TRUE(catalog_->TryGet({1}).has_value()) << "it is of the new version already";
+}
+
+TEST_F(CatalogOf100, KeepsNoOldProductThatWasBeingReadWhenItChanged) {
+  store_.Hold();
+  Views answers;
+  catalog_->Get({1}, answers.Next());
+  store_.WaitUntilOneIsHeld();  // it has read the old price
+  SetPrice(1, 777);
+  const product::ProductVersion change{{1}, 1};
+  ASSERT_TRUE(cache_.Drop(change).ok());
+  catalog_->Invalidate({&change, 1});
+  store_.Release();
+  ASSERT_TRUE(answers.WaitFor(1)[0].ok());
+  EXPECT_FALSE(catalog_->TryGet({1}).has_value()) << "neither here";
+  EXPECT_EQ(Get(1)->product->price_minor, 777) << "nor in the second level";
+}
+
+TEST_F(CatalogOf100, KeepsNothingFromBeforeChangesMayHaveBeenMissed) {
+  ASSERT_TRUE(Get(1).ok());
+  store_.Hold();
+  Views answers;
+  catalog_->Get({2}, answers.Next());
+  catalog_->Get({4'242}, answers.Next());
+  store_.WaitUntilOneIsHeld();
+  catalog_->InvalidateAll();
+  store_.Release();
+  answers.WaitFor(2);
+  for (const int64_t id : {1, 2, 4'242}) {
+    EXPECT_FALSE(catalog_->TryGet({id}).has_value()) << id;
+  }
+}
+
+TEST_F(CatalogOf100, IsWarmedInBothLevels) {
+  catalog_->Warm(MakeProducts(3), clock_.Monotonic());
+  for (const int64_t id : {1, 2, 3}) EXPECT_TRUE(catalog_->TryGet({id}).has_value()) << id;
+  EXPECT_EQ(cache_.size(), 3);
+  EXPECT_EQ(store_.find_calls(), 0);
+}
+
 TEST_F(CatalogOf100, ForgetsAProductThatIsGone) {
   ASSERT_TRUE(Get(1).ok());
   Delete(1);
@@ -277,7 +357,7 @@ TEST_F(CatalogOf100, TellsOurOwnBugsFromAStoreThatIsDown) {
   store_.AnswerWith(absl::InternalError("failed by the test"));
   EXPECT_EQ(Get(1).status().code(), absl::StatusCode::kInternal);
   EXPECT_EQ(List({}).status().code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(catalog_->stats().load_errors, 2);
+  EXPECT_EQ(catalog_->stats().reader.store_errors, 2);
   EXPECT_EQ(catalog_->stats().list_errors, 1);
 }
 

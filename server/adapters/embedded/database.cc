@@ -171,6 +171,25 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Create(Options options) {
   return opened;
 }
 
+absl::StatusOr<std::unique_ptr<Database>> Database::OpenBeside(const std::string& path) {
+  auto opened = [&]() -> absl::StatusOr<std::unique_ptr<Database>> {
+    ASSIGN_OR_RETURN(const uint32_t version, ReadVersion(path));
+    if (version != kSchemaVersion) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("there is no data file ", path, " of version ", kSchemaVersion,
+                       ": start the server once"));
+    }
+    ASSIGN_OR_RETURN(auto writer, OpenConnection(path, SQLITE_OPEN_READWRITE));
+    std::vector<std::unique_ptr<Connection>> readers;
+    ASSIGN_OR_RETURN(readers.emplace_back(), OpenConnection(path, SQLITE_OPEN_READWRITE));
+    RETURN_IF_ERROR(readers.back()->Execute("PRAGMA query_only = ON"));
+    return std::unique_ptr<Database>(
+        new Database({.path = path}, std::move(writer), std::move(readers), /*lock_file=*/-1));
+  }();
+  if (!opened.ok()) return absl::FailedPreconditionError(opened.status().message());
+  return opened;
+}
+
 Database::Database(Options options, std::unique_ptr<Connection> writer,
                    std::vector<std::unique_ptr<Connection>> readers, int lock_file)
     : options_(std::move(options)),

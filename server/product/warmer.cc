@@ -1,0 +1,76 @@
+#include "product/warmer.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <span>
+#include <vector>
+
+#include "base/log.h"
+#include "base/status_macros.h"
+
+namespace ecom::product {
+
+Warmer::Warmer(Options options, ProductStore& store, Catalog& catalog, const base::Clock& clock)
+    : options_(options), store_(store), catalog_(catalog), clock_(clock) {
+  thread_ = std::thread([this] { Run(); });
+  pthread_setname_np(thread_.native_handle(), "product-warmer");
+}
+
+Warmer::~Warmer() { Stop(); }
+
+void Warmer::Stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  stop_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+Warmer::Stats Warmer::stats() const {
+  return {.rounds = rounds_, .errors = errors_, .products = products_};
+}
+
+void Warmer::Run() {
+  bool failing = false;
+  for (;;) {
+    const absl::Status warmed = Warm();
+    if (!warmed.ok()) {
+      ++errors_;
+      if (!failing) {
+        base::Log(base::Level::kWarn, "the product caches could not be warmed; it is tried again",
+                  {{"error", warmed}});
+      }
+    }
+    failing = !warmed.ok();
+    if (!WaitUnlessStopping(failing ? options_.retry_interval : options_.interval)) return;
+  }
+}
+
+absl::Status Warmer::Warm() {
+  const absl::Duration read_at = clock_.Monotonic();
+  ASSIGN_OR_RETURN(const std::vector<Product> products,
+                   store_.ListProducts({.sort = Sort::kViews, .limit = options_.products}));
+  const size_t step = static_cast<size_t>(options_.step_products);
+  for (size_t begin = 0; begin < products.size(); begin += step) {
+    if (begin > 0 && !WaitUnlessStopping(options_.step_pause)) return absl::OkStatus();
+    const std::span part =
+        std::span(products).subspan(begin, std::min(step, products.size() - begin));
+    catalog_.Warm(part, read_at);
+    products_ += static_cast<int64_t>(part.size());
+  }
+  ++rounds_;
+  base::Log(base::Level::kInfo, "the product caches are warm",
+            {{"products", static_cast<int64_t>(products.size())},
+             {"took_ms", absl::ToInt64Milliseconds(clock_.Monotonic() - read_at)}});
+  return absl::OkStatus();
+}
+
+/// False: the end has come.
+bool Warmer::WaitUnlessStopping(absl::Duration duration) {
+  std::unique_lock lock(mutex_);
+  return !stop_.wait_for(lock, absl::ToChronoNanoseconds(duration), [this] { return stopping_; });
+}
+
+}  // namespace ecom::product

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "product/catalog.h"
+#include "product/store.h"
+
+namespace ecom::product {
+
+/// Fills the catalog with the most viewed products, at the start and from time to time, on a thread
+/// of its own: so the first who ask after a start do not all wait for the store. Thread-safe.
+class Warmer {
+ public:
+  struct Options {
+    absl::Duration interval = absl::Hours(1);
+    /// After a round that failed.
+    absl::Duration retry_interval = absl::Seconds(5);
+    /// Products; at most Catalog::kPageSizeMax, as they are read like a page of a list.
+    int products = 100;
+    /// Products that are put into the caches at once, and the pause between two such puts: what
+    /// others ask meanwhile does not wait behind all of them.
+    int step_products = 25;
+    absl::Duration step_pause = absl::Milliseconds(20);
+  };
+
+  struct Stats {
+    int64_t rounds = 0;    ///< that ended well
+    int64_t errors = 0;    ///< rounds in which the store failed
+    int64_t products = 0;  ///< put in all rounds
+  };
+
+  /// All of these must outlive the warmer. Begins at once.
+  Warmer(Options options, ProductStore& store, Catalog& catalog, const base::Clock& clock);
+  ~Warmer();
+
+  /// Ends a round under way, and the thread. Idempotent.
+  void Stop();
+
+  Stats stats() const;
+
+ private:
+  void Run();
+  absl::Status Warm();
+  bool WaitUnlessStopping(absl::Duration duration);
+
+  const Options options_;
+  ProductStore& store_;
+  Catalog& catalog_;
+  const base::Clock& clock_;
+  std::atomic<int64_t> rounds_ = 0;
+  std::atomic<int64_t> errors_ = 0;
+  std::atomic<int64_t> products_ = 0;
+  std::mutex mutex_;
+  std::condition_variable stop_;
+  bool stopping_ = false;  // guarded by mutex_
+  std::thread thread_;     // last: runs on the members above
+};
+
+}  // namespace ecom::product
