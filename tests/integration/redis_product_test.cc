@@ -349,6 +349,7 @@ TEST_F(RedisChanges, StaysConnectedWhileNothingHappens) {
   EXPECT_GE(server_.CallsOf("ping"), pings + 2);
   ExpectDelivers(1);
   EXPECT_EQ(changes_->stats().connects, 1);
+  EXPECT_EQ(changes_->stats().malformed, 0) << "an answer to a ping is no message";
 }
 
 TEST_F(RedisChanges, IsNotCutOffByACallerWhoStaysAway) {

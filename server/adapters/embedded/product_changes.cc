@@ -25,7 +25,7 @@ absl::StatusOr<std::vector<ProductVersion>> EmbeddedProductChanges::Next(absl::D
   for (;;) {
     absl::SleepFor(std::min(look_at_, deadline) - clock_.Monotonic());
     if (look_at_ > deadline) return std::vector<ProductVersion>();
-    const auto changes = Look();
+    auto changes = Look();
     if (!changes.ok() && !failing_) {
       base::Log(base::Level::kWarn, "changes of products can't be read",
                 {{"error", changes.status()}});
@@ -38,7 +38,7 @@ absl::StatusOr<std::vector<ProductVersion>> EmbeddedProductChanges::Next(absl::D
 }
 
 absl::Status EmbeddedProductChanges::Begin() {
-  const absl::Status begun = database_.Read([&](Connection& connection) -> absl::Status {
+  absl::Status begun = database_.Read([&](Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(Statement select,
                      connection.Prepare("SELECT COALESCE(MAX(version), 0) FROM products"));
     RETURN_IF_ERROR(select.Step().status());

@@ -94,7 +94,7 @@ absl::StatusOr<std::string> Connection::Home() {
 /// A primary that becomes a replica, and a primary again, has another history and the same
 /// connections.
 absl::Status Connection::LearnHomeAgain() {
-  const absl::Status learned = LearnHome({}, MonotonicNow() + options_.command_timeout);
+  absl::Status learned = LearnHome({}, MonotonicNow() + options_.command_timeout);
   if (learned.ok()) return learned;
   link_.reset();
   return absl::UnavailableError(learned.message());  // the caller's commands were not sent
@@ -136,7 +136,7 @@ absl::Status Connection::EnsureConnected() {
   auto link = Link::Connect(options_.address, deadline);
   if (!link.ok()) return absl::UnavailableError(link.status().message());
   link_ = *std::move(link);
-  const absl::Status status = Introduce(deadline);
+  absl::Status status = Introduce(deadline);
   if (status.ok()) return status;
   link_.reset();
   // Whatever became of the introduction, the caller's commands were not sent.
