@@ -78,9 +78,6 @@ Catalog::Catalog(Options options, Deps deps)
       l1_(options.l1, deps.clock),
       reader_(options.reader, deps.cache, deps.store, deps.clock),
       hot_(options.hot, deps.clock),
-      views_(Outliving(options.l1.hard_ttl, options.views),
-             {.store = deps.store, .totals = deps.totals, .clock = deps.clock},
-             [this](ProductId id) { l1_.Erase(id); }),
       loads_({.name = "product-load",
               .batch_items_max = options.load_ids_max,
               .queue_items_max = options.loads_waiting_max},
@@ -104,7 +101,12 @@ Catalog::Catalog(Options options, Deps deps)
                       pending.done(refreshed);
                     }
                   }
-                }) {}
+                }),
+      views_(
+          Outliving(options.l1.hard_ttl, options.views),
+          {.store = deps.store, .totals = deps.totals, .clock = deps.clock},
+          [this](ProductId id) { l1_.Erase(id); },
+          [this](std::span<const ViewDelta> deltas) { NoteViews(deltas); }) {}
 
 Catalog::~Catalog() { Stop(); }
 
@@ -261,6 +263,8 @@ void Catalog::LoadFrom(std::span<const ProductId> ids, Freshness freshness) {
   } else {
     failure = StoreFailure("products can't be read", read.status);
   }
+  // The second level's counts may be an hour old. Where this fails, they show a little later.
+  views_.Learn(ids).IgnoreError();
   for (size_t i = 0; i < ids.size(); ++i) {
     const ProductId id = ids[i];
     const std::shared_ptr<const Product>& product = read.products[i];

@@ -218,7 +218,6 @@ class Catalog {
   L1Cache l1_;
   TieredReader reader_;
   HotProducts hot_;
-  ViewCounter views_;
   Counters counters_{};
   std::atomic<bool> store_failing_ = false;
 
@@ -229,10 +228,12 @@ class Catalog {
   std::mutex popular_mutex_;
   Popular popular_;
 
-  // The stages; last, because their threads run on the members above.
+  // The stages and the counter; last, because their threads run on the members above. Stop has
+  // ended them all before one of them goes.
   base::Batcher<PendingLoad> loads_;
   base::Batcher<PendingList> lists_;
   base::Batcher<PendingPopular> populars_;
+  ViewCounter views_;
 };
 
 }  // namespace ecom::product

@@ -62,12 +62,13 @@ struct alignas(64) ViewCounter::Shard {
   int64_t views = 0;
 };
 
-ViewCounter::ViewCounter(Options options, Deps deps, Forgotten forgotten)
+ViewCounter::ViewCounter(Options options, Deps deps, Forgotten forgotten, Counted counted)
     : options_(options),
       store_(deps.store),
       totals_(deps.totals),
       clock_(deps.clock),
       forgotten_(std::move(forgotten)),
+      counted_(std::move(counted)),
       batch_{.server = RandomName()},
       idle_checked_at_(clock_.Monotonic()),
       learn_again_ns_(absl::ToInt64Nanoseconds(clock_.Monotonic())) {
@@ -109,6 +110,8 @@ absl::Status ViewCounter::Flush() {
   TakeUnflushed();
   absl::Status flushed;
   while (flushed.ok() && HasBatch()) flushed = SendBatch();
+  counted_(counted_now_);
+  counted_now_.clear();
   LogChange(flushed);
   if (flushed.ok()) LearnOfOthers(began);
   DropIdle();
@@ -185,6 +188,7 @@ bool ViewCounter::HasBatch() {
     Counter& counter = shard.counters[id];
     counter.in_flight = std::exchange(counter.unflushed, 0);
     batch_.deltas.push_back({.id = id, .views = counter.in_flight});
+    counted_now_.push_back(batch_.deltas.back());
   }
   return true;
 }

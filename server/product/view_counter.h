@@ -62,6 +62,10 @@ class ViewCounter {
   /// store must drop it too. Called by the flusher; must not call back into the counter.
   using Forgotten = absl::AnyInvocable<void(ProductId)>;
 
+  /// Told, with each flush, of the views that were counted since the last one, each product once;
+  /// of none, too. Called by whoever flushes; must not call back into the counter.
+  using Counted = absl::AnyInvocable<void(std::span<const ViewDelta>)>;
+
   struct Stats {
     int64_t views = 0;               ///< counted
     int64_t views_flushed = 0;       ///< of those, added to the totals
@@ -73,7 +77,7 @@ class ViewCounter {
     int64_t counters_forgotten = 0;  ///< dropped early
   };
 
-  ViewCounter(Options options, Deps deps, Forgotten forgotten);
+  ViewCounter(Options options, Deps deps, Forgotten forgotten, Counted counted);
   ~ViewCounter();
 
   /// Counts one view of a product whose count in the store was read as `store_count`. Returns
@@ -123,12 +127,14 @@ class ViewCounter {
   ViewTotals& totals_;
   const base::Clock& clock_;
   Forgotten forgotten_;
+  Counted counted_;
   std::vector<std::unique_ptr<Shard>> shards_;
 
-  std::mutex flush_mutex_;      // one flush at a time; guards the next five
+  std::mutex flush_mutex_;      // one flush at a time; guards the next six
   ViewBatch batch_;             // on its way, until it is known that it was added; else no deltas
   std::vector<ProductId> due_;  // have views to be sent with the next batches
-  int64_t sequence_ = 0;        // of the last batch
+  std::vector<ViewDelta> counted_now_;  // in the flush under way
+  int64_t sequence_ = 0;                // of the last batch
   bool totals_failing_ = false;
   absl::Duration idle_checked_at_;
 

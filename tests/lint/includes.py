@@ -23,7 +23,7 @@ ALLOWED = {
 # Which headers of a library only these rooms may see.
 DRIVERS = {
     "sqlite3.h": {"adapters/embedded"},
-    "httplib.h": {"app"},
+    "httplib.h": {"app", "ctl"},
     "prometheus/": {"app"},
     "grpcpp/": {"rpc"},
     "spdlog/": {"base"},

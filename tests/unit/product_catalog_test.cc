@@ -322,6 +322,31 @@ TEST_F(CatalogOf100, KeepsNothingFromBeforeChangesMayHaveBeenMissed) {
   }
 }
 
+TEST_F(CatalogOf100, KeepsAndRefreshesHotProductsThoughOthersNeedTheirRoom) {
+  Make({.l1 = {.entries_max = 8, .shards = 1, .refresh_retry = absl::Hours(1)},
+        .views = {.flush_interval = absl::Milliseconds(1)},
+        .hot = {.views_min = 50}});
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(Get(7).ok());
+  const absl::Time give_up = absl::Now() + absl::Seconds(30);
+  const auto wait_until = [&](const auto& condition) {
+    while (!condition()) {
+      ASSERT_LT(absl::Now(), give_up);
+      std::this_thread::yield();
+    }
+  };
+  wait_until([&] { return catalog_->stats().l1_pinned == 1; });
+  ASSERT_EQ(catalog_->Hot().size(), 1u);
+  EXPECT_EQ(catalog_->Hot()[0].id, ProductId{7});
+  EXPECT_EQ(catalog_->Hot()[0].views, 50);
+  for (int64_t id = 10; id <= 100; ++id) ASSERT_TRUE(Get(id).ok());
+  EXPECT_TRUE(catalog_->TryGet({7}).has_value());
+
+  SetPrice(7, 777);
+  clock_.Advance(options_.l1.refresh_after());
+  wait_until([&] { return catalog_->stats().refreshes >= 1; });  // though nobody asks
+  WaitForRefresh(7, 777);
+}
+
 TEST_F(CatalogOf100, IsWarmedInBothLevels) {
   catalog_->Warm(MakeProducts(3), clock_.Monotonic());
   for (const int64_t id : {1, 2, 3}) EXPECT_TRUE(catalog_->TryGet({id}).has_value()) << id;

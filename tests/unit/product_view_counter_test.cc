@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -29,7 +31,11 @@ class Views : public testing::Test {
   std::unique_ptr<ViewCounter> Make(ViewCounter::Options options = ByHand()) {
     return std::make_unique<ViewCounter>(
         options, ViewCounter::Deps{.store = backend_.store(), .totals = totals_, .clock = clock_},
-        [this](ProductId id) { forgotten_.push_back(id); });
+        [this](ProductId id) { forgotten_.push_back(id); },
+        [this](std::span<const product::ViewDelta> deltas) {
+          ++tellings_;
+          for (const product::ViewDelta& delta : deltas) told_[delta.id.value] += delta.views;
+        });
   }
 
   static ViewCounter::Options ByHand() {
@@ -52,7 +58,24 @@ class Views : public testing::Test {
   FaultyViewTotals totals_{embedded_};
   FakeClock clock_;
   std::vector<ProductId> forgotten_;
+  int tellings_ = 0;
+  std::map<int64_t, int64_t> told_;
 };
+
+TEST_F(Views, TellsOfEachViewOnceThoughItsBatchIsSentAgain) {
+  auto counter = Make();
+  for (int i = 0; i < 5; ++i) counter->Count({1}, 0);
+  counter->Count({2}, 0);
+  totals_.AnswerWith(absl::UnavailableError("failed by the test"));
+  EXPECT_FALSE(counter->Flush().ok());
+  totals_.AnswerWith(absl::OkStatus());
+  EXPECT_TRUE(counter->Flush().ok());
+  counter->Count({2}, 0);
+  EXPECT_TRUE(counter->Flush().ok());
+  EXPECT_EQ(told_, (std::map<int64_t, int64_t>{{1, 5}, {2, 2}}));
+  EXPECT_TRUE(counter->Flush().ok());
+  EXPECT_EQ(tellings_, 4) << "of none, too";
+}
 
 TEST_F(Views, ShowsEachViewAtOnceAndWritesItWithTheFlush) {
   auto counter = Make();
@@ -308,7 +331,7 @@ class SharedViews : public testing::Test {
   std::unique_ptr<ViewCounter> Make(ViewCounter::Options options = ByHand()) {
     return std::make_unique<ViewCounter>(
         options, ViewCounter::Deps{.store = store_, .totals = totals_, .clock = clock_},
-        [](ProductId) {});
+        [](ProductId) {}, [](std::span<const product::ViewDelta>) {});
   }
 
   static ViewCounter::Options ByHand() {

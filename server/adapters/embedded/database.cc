@@ -175,9 +175,9 @@ absl::StatusOr<std::unique_ptr<Database>> Database::OpenBeside(const std::string
   auto opened = [&]() -> absl::StatusOr<std::unique_ptr<Database>> {
     ASSIGN_OR_RETURN(const uint32_t version, ReadVersion(path));
     if (version != kSchemaVersion) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("there is no data file ", path, " of version ", kSchemaVersion,
-                       ": start the server once"));
+      return absl::FailedPreconditionError(absl::StrCat("there is no data file ", path,
+                                                        " of version ", kSchemaVersion,
+                                                        ": start the server once"));
     }
     ASSIGN_OR_RETURN(auto writer, OpenConnection(path, SQLITE_OPEN_READWRITE));
     std::vector<std::unique_ptr<Connection>> readers;

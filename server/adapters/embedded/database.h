@@ -47,8 +47,8 @@ class Database {
   /// has it open.
   static absl::StatusOr<std::unique_ptr<Database>> Create(Options options);
 
-  /// Opens a file that is there beside a server, which may be running: SQLite lets one of them write
-  /// at a time. For a program that does a thing or two and ends.
+  /// Opens a file that is there beside a server, which may be running: SQLite lets one of them
+  /// write at a time. For a program that does a thing or two and ends.
   ///
   /// FAILED_PRECONDITION, with a message for the operator: there is no such file of this version.
   static absl::StatusOr<std::unique_ptr<Database>> OpenBeside(const std::string& path);
