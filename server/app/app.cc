@@ -31,6 +31,10 @@ constexpr absl::Duration kReadyInterval = absl::Milliseconds(10);
 /// unrecorded, another one or the next start records.
 constexpr absl::Duration kSharedLogDrain = absl::Seconds(2);
 
+/// Products whose views by other servers show here within the contract's two seconds however long
+/// nobody has asked for them: with each flush, four short reads of the gate's Redis.
+constexpr size_t kSharedProductsMax = 4'096;
+
 absl::Status MakeDataFolder(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
@@ -42,7 +46,8 @@ absl::Status MakeDataFolder(const std::string& path) {
   return absl::OkStatus();
 }
 
-product::Catalog::Options CatalogOptions(const Config::Product& config) {
+product::Catalog::Options CatalogOptions(const Config& all) {
+  const Config::Product& config = all.product;
   product::Catalog::Options options;
   options.l1.entries_max = static_cast<size_t>(config.l1_entries_max);
   options.l1.bytes_max = static_cast<size_t>(config.l1_bytes_max);
@@ -51,7 +56,7 @@ product::Catalog::Options CatalogOptions(const Config::Product& config) {
   options.l1.negative_ttl = config.negative_ttl;
   options.loads_waiting_max = static_cast<size_t>(config.loads_queued_max);
   options.views.flush_interval = config.view_flush_interval;
-  options.views.idle_max = config.hard_ttl;
+  options.views.shared_products_max = all.app.backend == Backend::kStack ? kSharedProductsMax : 0;
   return options;
 }
 
@@ -133,10 +138,10 @@ void App::MakeApi() {
                            .reconciler = *reconciler_,
                            .clock = clock_});
   catalog_ = std::make_unique<product::Catalog>(
-      CatalogOptions(config.product), product::Catalog::Deps{.store = backing_->product_store(),
-                                                             .cache = backing_->product_cache(),
-                                                             .totals = backing_->view_totals(),
-                                                             .clock = clock_});
+      CatalogOptions(config), product::Catalog::Deps{.store = backing_->product_store(),
+                                                     .cache = backing_->product_cache(),
+                                                     .totals = backing_->view_totals(),
+                                                     .clock = clock_});
 }
 
 /// Waits for the stores, prepares them, starts what works on them, and serves once all is ready.
@@ -192,7 +197,19 @@ absl::Status App::StartWork() {
     }
   }
   reconciler_->Start();
+  StartViewWriter();
   return absl::OkStatus();
+}
+
+/// Each process brings views to the store, so that those of one that was killed come there, too.
+/// The embedded backend's are there already.
+void App::StartViewWriter() {
+  if (parsed_.config.app.backend == Backend::kEmbedded) return;
+  std::lock_guard lock(mutex_);
+  view_writer_ = std::make_unique<product::ViewWriter>(
+      product::ViewWriter::Options{},
+      product::ViewWriter::Deps{
+          .totals = backing_->view_totals(), .store = backing_->product_store(), .clock = clock_});
 }
 
 bool App::WaitUnlessStopping(absl::Duration duration) {
@@ -243,6 +260,7 @@ void App::Stop() {
   if (warmer_) warmer_->Stop();
   if (change_listener_) change_listener_->Stop();
   if (catalog_) catalog_->Stop();
+  if (view_writer_) view_writer_->Stop().IgnoreError();  // logged there; others bring the rest
   if (server_) server_->Close();
   const bool alone = parsed_.config.app.backend == Backend::kEmbedded;
   const absl::Duration log_drain = alone ? drain_timeout : std::min(drain_timeout, kSharedLogDrain);
@@ -267,6 +285,7 @@ std::string App::Metrics() {
                         .recorder = RecorderStats(),
                         .reconciler = reconciler_->stats(),
                         .catalog = catalog_ ? catalog_->stats() : product::Catalog::Stats{},
+                        .view_writer = ViewWriterStats(),
                         .calls_in_flight = CallsInFlight()});
 }
 
@@ -275,6 +294,11 @@ coupon::Recorder::Stats App::RecorderStats() {
   std::lock_guard lock(mutex_);
   for (const auto& recorder : recorders_) sum += recorder->stats();
   return sum;
+}
+
+product::ViewWriter::Stats App::ViewWriterStats() {
+  std::lock_guard lock(mutex_);
+  return view_writer_ ? view_writer_->stats() : product::ViewWriter::Stats{};
 }
 
 std::vector<std::pair<int64_t, int64_t>> App::HotProducts() const {

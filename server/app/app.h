@@ -25,6 +25,7 @@
 #include "coupon/recorder.h"
 #include "product/catalog.h"
 #include "product/change_listener.h"
+#include "product/view_writer.h"
 #include "product/warmer.h"
 #include "rpc/server.h"
 
@@ -61,12 +62,14 @@ class App {
   void MakeApi();
   void BecomeReady();
   absl::Status StartWork();
+  void StartViewWriter();
   bool WaitUnlessStopping(absl::Duration duration);
   void Serve();
   std::vector<ComponentHealth> Health();
   std::string Metrics();
   std::vector<Meter> Meters();
   coupon::Recorder::Stats RecorderStats();
+  product::ViewWriter::Stats ViewWriterStats();
   std::vector<std::pair<int64_t, int64_t>> HotProducts() const;
   int64_t CallsInFlight() const;
 
@@ -90,6 +93,7 @@ class App {
   std::unique_ptr<coupon::ClaimWriter> writer_;
   std::unique_ptr<coupon::Issuer> issuer_;
   std::unique_ptr<product::Catalog> catalog_;
+  std::unique_ptr<product::ViewWriter> view_writer_;  // guarded by mutex_
   std::unique_ptr<product::ChangeListener> change_listener_;
   std::unique_ptr<product::Warmer> warmer_;
   std::unique_ptr<rpc::Server> server_;

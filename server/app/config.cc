@@ -529,7 +529,7 @@ std::vector<Option> MakeOptions() {
               "4096", "Products that wait to be read from the store; more are refused."},
              1, 1'000'000, ECOM_FIELD(product.loads_queued_max)),
       Duration({kProducts, "view-flush-interval", "ECOM_VIEW_FLUSH_INTERVAL", "DURATION", "500ms",
-                "How often counted views are written to the store."},
+                "How often counted views are added to the totals."},
                absl::Milliseconds(10), absl::Seconds(10), ECOM_FIELD(product.view_flush_interval)),
 
       Redis({kStack, "redis-url", "REDIS_URL", "URL", "redis://127.0.0.1:6379",

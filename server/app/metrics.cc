@@ -70,7 +70,7 @@ MetricFamily RowDelays(const coupon::Recorder::Stats& recorder) {
 }  // namespace
 
 std::string RenderMetrics(const MetricsSnapshot& snapshot) {
-  const auto& [issuer, recorder, reconciler, catalog, calls_in_flight] = snapshot;
+  const auto& [issuer, recorder, reconciler, catalog, view_writer, calls_in_flight] = snapshot;
   const std::vector<MetricFamily> families = {
       Family("coupon_issue_total", "Claims by how far they came and how they ended.",
              MetricType::Counter,
@@ -118,8 +118,13 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
               Result("error", catalog.reader.store_errors)}),
       Family("product_views_total", "Product views counted.", MetricType::Counter,
              {{{}, catalog.views.views}}),
-      Family("product_views_flushed_total", "Product views that the store has taken.",
+      Family("product_views_flushed_total", "Product views that were added to the totals.",
              MetricType::Counter, {{{}, catalog.views.views_flushed}}),
+      Family("product_view_totals_stored_total", "Totals of views that were brought to the store.",
+             MetricType::Counter, {{{}, view_writer.written}}),
+      Family("product_view_rounds_total", "Rounds that bring views to the store, by result.",
+             MetricType::Counter,
+             {Result("ok", view_writer.rounds), Result("error", view_writer.errors)}),
       Family("grpc_server_calls_in_flight", "Calls under way.", MetricType::Gauge,
              {{{}, calls_in_flight}}),
       Family("ecom_build_info", "What is running.", MetricType::Gauge,

@@ -7,6 +7,7 @@
 #include "coupon/reconciler.h"
 #include "coupon/recorder.h"
 #include "product/catalog.h"
+#include "product/view_writer.h"
 
 namespace ecom::app {
 
@@ -16,6 +17,7 @@ struct MetricsSnapshot {
   coupon::Recorder::Stats recorder;
   coupon::Reconciler::Stats reconciler;
   product::Catalog::Stats catalog;
+  product::ViewWriter::Stats view_writer;
   int64_t calls_in_flight = 0;
 };
 
