@@ -47,6 +47,15 @@ Sample Cache(const char* level, const char* result, int64_t value) {
   return {.labels = {{"level", level}, {"result", result}}, .value = value};
 }
 
+/// Count and sum of durations, without quantiles.
+MetricFamily Seconds(const char* name, const char* help, int64_t count, absl::Duration sum) {
+  MetricFamily family{.name = name, .help = help, .type = MetricType::Summary, .metric = {}};
+  ClientMetric::Summary& summary = family.metric.emplace_back().summary;
+  summary.sample_count = static_cast<uint64_t>(count);
+  summary.sample_sum = absl::ToDoubleSeconds(sum);
+  return family;
+}
+
 MetricFamily RowDelays(const coupon::Recorder::Stats& recorder) {
   MetricFamily family{.name = "coupon_queue_to_row_seconds",
                       .help = "How long after the claim its row was there.",
@@ -106,16 +115,56 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
              MetricType::Gauge, {{{}, reconciler.drifting}}),
       Family("product_cache_requests_total", "Product reads by cache level and result.",
              MetricType::Counter,
-             {Cache("l1", "hit", catalog.l1_hits), Cache("l1", "miss", catalog.l1_misses)}),
+             {Cache("l1", "hit", catalog.l1_hits), Cache("l1", "miss", catalog.l1_misses),
+              Cache("l2", "hit", catalog.reader.l2_hits),
+              Cache("l2", "miss", catalog.reader.l2_misses),
+              Cache("l2", "error", catalog.reader.l2_errors),
+              Cache("l2", "skipped", catalog.reader.l2_skipped)}),
+      Family("product_cache_l1_hits_total", "Hits of L1 that were more than a fresh product.",
+             MetricType::Counter,
+             {{{{"kind", "negative"}}, catalog.l1_negative_hits},
+              {{{"kind", "stale"}}, catalog.l1_stale_hits},
+              {{{"kind", "expired"}}, catalog.expired_serves}}),
       Family("product_cache_entries", "Entries in the product cache.", MetricType::Gauge,
              {{{{"level", "l1"}}, catalog.l1_entries}}),
+      Family("product_cache_negative_entries", "Ids that are known not to exist.",
+             MetricType::Gauge, {{{{"level", "l1"}}, catalog.l1_negative_entries}}),
+      Family("product_cache_hot_entries", "Entries of hot products, which are not evicted.",
+             MetricType::Gauge, {{{{"level", "l1"}}, catalog.l1_pinned}}),
       Family("product_cache_bytes", "Approximate size of the product cache.", MetricType::Gauge,
              {{{{"level", "l1"}}, catalog.l1_bytes}}),
       Family("product_cache_evictions_total", "Entries evicted from the product cache.",
              MetricType::Counter, {{{{"level", "l1"}}, catalog.l1_evictions}}),
+      Family("product_cache_invalidations_total",
+             "Changes that L1 was told of, or may have missed.", MetricType::Counter,
+             {{{{"kind", "product"}}, catalog.invalidations},
+              {{{"kind", "all"}}, catalog.invalidated_all}}),
+      Family("product_cache_breaker_state",
+             "Whether L2 is asked: 0 yes, 1 somebody is trying, 2 no.", MetricType::Gauge,
+             {{{{"level", "l2"}}, static_cast<int64_t>(catalog.reader.breaker)}}),
+      Family("product_cache_fills_total", "Puts into L2, by result.", MetricType::Counter,
+             {Result("ok", catalog.reader.fills - catalog.reader.fill_errors),
+              Result("error", catalog.reader.fill_errors),
+              Result("too_old", catalog.reader.fills_too_old)}),
+      Seconds("product_cache_fill_seconds", "How long puts into L2 took.", catalog.reader.fills,
+              catalog.reader.fill_time),
       Family("product_loads_total", "Reads of the product store, by result.", MetricType::Counter,
              {Result("ok", catalog.reader.store_reads - catalog.reader.store_errors),
               Result("error", catalog.reader.store_errors)}),
+      Seconds("product_load_seconds", "How long reads of the product store took.",
+              catalog.reader.store_reads, catalog.reader.store_read_time),
+      Family("product_loaded_ids_total", "Ids in the reads of the product store.",
+             MetricType::Counter, {{{}, catalog.reader.store_ids}}),
+      Family("product_load_joins_total", "Reads that joined one of the same id under way.",
+             MetricType::Counter, {{{}, catalog.joins}}),
+      Family("product_refreshes_total", "Reads ahead of expiry, for which nobody waited.",
+             MetricType::Counter, {{{}, catalog.refreshes}}),
+      Family("product_refused_total", "Reads and lists refused because too many waited.",
+             MetricType::Counter, {{{}, catalog.refused}}),
+      Family("product_lists_total", "Pages of lists read from the store, by result.",
+             MetricType::Counter,
+             {Result("ok", catalog.lists - catalog.list_errors),
+              Result("error", catalog.list_errors)}),
       Family("product_views_total", "Product views counted.", MetricType::Counter,
              {{{}, catalog.views.views}}),
       Family("product_views_flushed_total", "Product views that were added to the totals.",
