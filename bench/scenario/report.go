@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"ecom/bench/latency"
 )
 
 // A Kind is how a request ended. A refusal is a correct answer, and a cheaper one than an
@@ -49,22 +51,10 @@ func (r *Recorder) Add(outcome Outcome, latency time.Duration) {
 	r.codes[outcome.Code]++
 }
 
-// A Latency is a distribution, in milliseconds.
-type Latency struct {
-	Avg  float64 `json:"avg_ms"`
-	P50  float64 `json:"p50_ms"`
-	P75  float64 `json:"p75_ms"`
-	P90  float64 `json:"p90_ms"`
-	P95  float64 `json:"p95_ms"`
-	P99  float64 `json:"p99_ms"`
-	P999 float64 `json:"p99_9_ms"`
-	Max  float64 `json:"max_ms"`
-}
-
 // A Figure is what one kind of outcome amounted to.
 type Figure struct {
 	Count int64 `json:"count"`
-	Latency
+	latency.Distribution
 }
 
 // A Threshold is a rule and whether it held.
@@ -76,20 +66,20 @@ type Threshold struct {
 
 // A Report is the summary of a run, as its file holds it.
 type Report struct {
-	Scenario          string           `json:"scenario"`
-	Generator         string           `json:"generator"`
-	Variant           string           `json:"variant"`
-	BaseURL           string           `json:"base_url"`
-	Seconds           float64          `json:"seconds"`
-	Requests          int64            `json:"requests"`
-	Dropped           int64            `json:"dropped"`
-	RequestsPerSecond float64          `json:"requests_per_second"`
-	ErrorRate         float64          `json:"error_rate"`
-	Latency           Latency          `json:"latency"`
-	Outcomes          map[Kind]Figure  `json:"outcomes"`
-	Codes             map[string]int64 `json:"codes"`
-	Thresholds        []Threshold      `json:"thresholds"`
-	Notes             []string         `json:"notes"`
+	Scenario          string               `json:"scenario"`
+	Generator         string               `json:"generator"`
+	Variant           string               `json:"variant"`
+	BaseURL           string               `json:"base_url"`
+	Seconds           float64              `json:"seconds"`
+	Requests          int64                `json:"requests"`
+	Dropped           int64                `json:"dropped"`
+	RequestsPerSecond float64              `json:"requests_per_second"`
+	ErrorRate         float64              `json:"error_rate"`
+	Latency           latency.Distribution `json:"latency"`
+	Outcomes          map[Kind]Figure      `json:"outcomes"`
+	Codes             map[string]int64     `json:"codes"`
+	Thresholds        []Threshold          `json:"thresholds"`
+	Notes             []string             `json:"notes"`
 }
 
 // Report sums up what was recorded.
@@ -104,11 +94,11 @@ func (r *Recorder) Report(name string, settings Settings, elapsed time.Duration,
 	var all []time.Duration
 	for _, kind := range []Kind{KindAccepted, KindSoldOut, KindDuplicate, KindError} {
 		latencies := r.latencies[kind]
-		report.Outcomes[kind] = Figure{int64(len(latencies)), Distribution(latencies)}
+		report.Outcomes[kind] = Figure{int64(len(latencies)), latency.Of(latencies)}
 		all = append(all, latencies...)
 	}
 	report.Requests = int64(len(all))
-	report.Latency = Distribution(all)
+	report.Latency = latency.Of(all)
 	report.RequestsPerSecond = float64(report.Requests) / elapsed.Seconds()
 	if report.Requests > 0 {
 		report.ErrorRate = float64(report.Outcomes[KindError].Count) / float64(report.Requests)
@@ -133,29 +123,6 @@ func variant(settings Settings) string {
 	}
 	return name
 }
-
-// Distribution sorts the latencies in place and describes them; all zero when there are none.
-func Distribution(latencies []time.Duration) Latency {
-	if len(latencies) == 0 {
-		return Latency{}
-	}
-	slices.Sort(latencies)
-	var sum time.Duration
-	for _, latency := range latencies {
-		sum += latency
-	}
-	// The smallest latency that at least this share of them does not exceed.
-	at := func(perMille int) float64 {
-		rank := (len(latencies)*perMille + 999) / 1000
-		return milliseconds(latencies[max(rank, 1)-1])
-	}
-	return Latency{
-		Avg: milliseconds(sum / time.Duration(len(latencies))),
-		P50: at(500), P75: at(750), P90: at(900), P95: at(950), P99: at(990), P999: at(999), Max: at(1000),
-	}
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // Require adds a threshold.
 func (r *Report) Require(rule string, ok bool, value float64) {

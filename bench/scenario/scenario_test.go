@@ -31,18 +31,6 @@ func TestStagesRampAsTheScenarioSays(t *testing.T) {
 	}
 }
 
-func TestDistributionTakesTheNearestRank(t *testing.T) {
-	var latencies []time.Duration
-	for i := 1000; i >= 1; i-- {
-		latencies = append(latencies, time.Duration(i)*time.Millisecond)
-	}
-	got := Distribution(latencies)
-	want := Latency{Avg: 500.5, P50: 500, P75: 750, P90: 900, P95: 950, P99: 990, P999: 999, Max: 1000}
-	if got != want {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-}
-
 func TestCounterSumsTheSeriesWithAllLabels(t *testing.T) {
 	page := []byte("# TYPE c counter\nc{level=\"l1\",result=\"hit\"} 3\nc{level=\"l1\",result=\"hit\",shard=\"2\"} 4 1700000000\n" +
 		"c{level=\"l2\",result=\"hit\"} 100\ncx{level=\"l1\",result=\"hit\"} 1000\n")
