@@ -222,6 +222,22 @@ class Embedded:
     def pids(self):
         return {}
 
+    def offer(self, coupon, stock):
+        """Makes a coupon, as a person would: by a row."""
+        now_us, day_us = time.time_ns() // 1000, 86_400_000_000
+        connection = sqlite3.connect(self._path, timeout=5)
+        try:
+            with connection:
+                connection.execute("INSERT INTO coupons (id, name, total_quantity, available_quantity, starts_at_us, ends_at_us)"
+                                   " VALUES (?, ?, ?, ?, ?, ?)",
+                                   (coupon, f"bench {stock}", stock, stock, now_us - day_us, now_us + day_us))
+        finally:
+            connection.close()
+
+    def participants(self, coupon):
+        """The gate is inside the server: nobody can ask what it takes."""
+        return None
+
     def check_the_rest(self, rows, coupon):
         pass
 
@@ -252,16 +268,36 @@ class Stack:
         self._run("down")
 
     def query(self, sql):
+        """The first column of the first row of a query on the store, a number."""
+        return int(self.execute(sql).split()[0])
+
+    def execute(self, sql):
         socket_path = os.path.relpath(self._folder / "stack" / "mysql" / "mysql.sock")
         done = subprocess.run(["mariadb", "--no-defaults", "-u", "root", "-S", socket_path, "-NB", "-e", sql, "ecommerce"],
                               capture_output=True, text=True)
         if done.returncode != 0:
             raise Failed(f"{sql}: {done.stderr}")
-        return int(done.stdout.split()[0])
+        return done.stdout
 
     def pids(self):
         return {name: int((self._folder / "stack" / name / "pid").read_text().split()[0])
-                for name in ("redis", "kafka", "mysql")}
+                for name in ("redis", "cache", "kafka", "mysql")}
+
+    def offer(self, coupon, stock):
+        """Makes a coupon, as a person would: by a row."""
+        self.execute("INSERT INTO coupons (id, name, total_quantity, available_quantity, starts_at, ends_at) VALUES "
+                     f"({coupon}, 'bench {stock}', {stock}, {stock}, UTC_TIMESTAMP(6) - INTERVAL 1 DAY,"
+                     " UTC_TIMESTAMP(6) + INTERVAL 1 DAY)")
+
+    def participants(self, coupon):
+        """How many there are in Redis, and how many bytes their key takes there, by its own account of all of them."""
+        key = f"coupon:issue:async:participants:{coupon}"
+        command = ["redis-cli", "-u", self.environment["REDIS_URL"]]
+        answers = [subprocess.run([*command, *words], check=True, capture_output=True, text=True).stdout.strip()
+                   for words in (("SCARD", key), ("MEMORY", "USAGE", key, "SAMPLES", "0"))]
+        if not all(answer.isdigit() and int(answer) > 0 for answer in answers):
+            raise Failed(f"{key}: Redis says {answers}")
+        return {"count": int(answers[0]), "bytes": int(answers[1])}
 
     def check_the_rest(self, rows, coupon):
         """Gate and events say what the rows say. Waits for the recorder's last words."""
@@ -327,12 +363,6 @@ def histogram(url, name):
         lines = answer.read().decode().splitlines()
     prefix = f'{name}_bucket{{le="'
     return {line[len(prefix):].split('"')[0]: int(float(line.split()[-1])) for line in lines if line.startswith(prefix)}
-
-
-def bucket_of_quantile(buckets, quantile):
-    """The upper bound of the bucket that a quantile lies in, in seconds."""
-    wanted = quantile * buckets["+Inf"]
-    return next(float(bound) for bound, count in buckets.items() if count >= wanted)
 
 
 def surroundings(backend):

@@ -4,6 +4,7 @@
     bench/run.py embedded [--rounds 5] [--seconds 5]    server alone, over gRPC
     bench/run.py stack [--rounds 5] [--seconds 5]       server on Redis, Kafka and MariaDB, over gRPC
     bench/run.py scenarios [--short] [--backend stack]  `make run`, over REST
+    bench/run.py kit [--backend stack] [--parts …]      all of it beside the limits: what `make bench` runs
 
 A figure appears only when the check behind it is clean: no wrong answer, exactly one row for each
 accepted claim, one view for each read, a clean stop; on the stack also a gate and events that say the same.
@@ -12,6 +13,7 @@ Otherwise the run says why and exits with 1.
 
 import argparse
 import json
+import pathlib
 import shlex
 import shutil
 import statistics
@@ -22,23 +24,22 @@ import time
 # The checkout stays as it is: no __pycache__ beside the scripts.
 sys.dont_write_bytecode = True
 import harness
+import kit
+from figures import bucket_of_quantile, spread
 from harness import Failed, ROOT
+from kit import as_typed
 
 # More users than this a round cannot ask at any speed that one machine reaches.
 USERS_PER_ROUND = 100_000_000
 # So that every claim of every round is accepted: refusals are cheaper, and another figure.
 STOCK_FOR_ALL = 50_000_000
 IDLE_SECONDS = 2
+RELEASE = ROOT / "build" / "release" / "bin"
 TARGETS = {"embedded": {"get-product": 20_000, "issue-coupon": 5_000}, "stack": {"issue-coupon": 5_000}}
 RSS_IDLE_MIB_MAX = 60
 RSS_LOADED_MIB_MAX = 150
 # `health` asks the server for next to nothing: what the machine and gRPC allow in this very run.
 METHODS = ["health", "get-product", "issue-coupon"]
-
-
-def as_typed(command):
-    """A command as a person types it in the checkout, wherever that is."""
-    return shlex.join(command).replace(f"{ROOT}/", "")
 
 
 def load(client, target, method, round_number, options):
@@ -54,10 +55,6 @@ def load(client, target, method, round_number, options):
     if wrong:
         raise Failed(f"{method}: answers other than OK: {wrong} {done.stderr.strip()}")
     return command, report
-
-
-def spread(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def sum_up(rounds):
@@ -127,7 +124,7 @@ def server_alone(options):
     for name, value, most in (("idle", idle, RSS_IDLE_MIB_MAX), ("loaded", loaded, RSS_LOADED_MIB_MAX)):
         print(f"server RSS {name}: {value:.1f} MiB (<= {most}: {'reached' if value <= most else 'MISSED'})")
     print("accepted to row: " + ", ".join(
-        f"p{100 * q:g} <= {harness.bucket_of_quantile(row_delays, q) * 1000:g} ms" for q in (0.5, 0.95, 0.99)))
+        f"p{100 * q:g} <= {bucket_of_quantile(row_delays, q) * 1000:g} ms" for q in (0.5, 0.95, 0.99)))
     print(f"checked: {accepted} accepted = {rows} rows of a stock of {STOCK_FOR_ALL}; {reads} reads = {reads} views; 0 errors")
     print(f"written: {path.relative_to(ROOT)}")
 
@@ -156,24 +153,23 @@ def generator_commands(options, http, admin):
     return commands, lambda summary: summary["outcomes"]["accepted"]["count"]
 
 
-def scenarios(options):
-    subprocess.run(["make", "build"], cwd=ROOT, check=True)
+def measure_scenarios(options, start):
+    """Both scenarios against what `start` starts: server and gateway of a data folder of their own."""
     http, grpc, admin, gateway_admin = harness.free_addresses(4)
     commands, accepted_in = generator_commands(options, http, admin)
-    around = harness.surroundings(options.backend)
     summaries, usage, failed = {}, {}, []
     with harness.data_folder() as folder, harness.BACKENDS[options.backend](folder) as store:
         environment = {**store.environment, "HTTP_ADDR": http, "GRPC_ADDR": grpc, "ADMIN_ADDR": admin,
                        "GATEWAY_ADMIN_ADDR": gateway_admin, "COUPON_STOCK": str(options.stock)}
-        with harness.Process(["make", "run"], environment, folder / "run.log") as process:
+        with harness.Process(start, environment, folder / "run.log") as process:
             ready_after = process.wait_ready(f"http://{gateway_admin}/health/ready")
             pids = {name: pid for name, pid in harness.descendants(process.pid).items()
                     if name in ("ecom-server", "ecom-gateway")}
             if len(pids) != 2:
-                raise Failed(f"below `make run` there are {sorted(pids)}, not a server and a gateway")
+                raise Failed(f"below {shlex.join(start)} there are {sorted(pids)}, not a server and a gateway")
             for name, command in commands.items():
                 with harness.Sampler({**pids, **store.pids()}) as sampler:
-                    done = subprocess.run(command, cwd=folder)
+                    done = subprocess.run(command, cwd=folder, stdout=sys.stderr)
                 summary = folder / f"summary-{name}.json"
                 if not summary.exists():
                     raise Failed(f"{shlex.join(command)} exited with {done.returncode} and left no summary")
@@ -187,23 +183,56 @@ def scenarios(options):
         rows = harness.check_rows(store, accepted)
     if rows != options.stock and not options.rate:
         raise Failed(f"{rows} of {options.stock} units were issued: the load has to sell out")
+    return {"generator": f"{options.generator}, on the same machine", "stock": options.stock, "accepted": accepted,
+            "rows": rows, "accepted_to_row_seconds": row_delays, "ready_after_seconds": round(ready_after, 2), "usage": usage,
+            "commands": {name: as_typed(command) for name, command in commands.items()}, "summaries": summaries,
+            "failed_thresholds": failed}
 
-    result = {**around, "benchmark": "scenarios", "command": shlex.join(["bench/run.py", *sys.argv[1:]]),
-              "generator": f"{options.generator}, on the same machine", "stock": options.stock, "accepted": accepted,
-              "rows": rows, "accepted_to_row_seconds": row_delays, "ready_after_seconds": round(ready_after, 2), "usage": usage,
-              "commands": {name: as_typed(command) for name, command in commands.items()}, "summaries": summaries,
-              "failed_thresholds": failed}
+
+def scenarios(options):
+    subprocess.run(["make", "build"], cwd=ROOT, check=True)
+    around = harness.surroundings(options.backend)
+    measured = measure_scenarios(options, ["make", "run"])
+    failed, rows, row_delays = measured["failed_thresholds"], measured["rows"], measured["accepted_to_row_seconds"]
+    result = {**around, "benchmark": "scenarios", "command": shlex.join(["bench/run.py", *sys.argv[1:]]), **measured}
     path = harness.store(f"{options.backend}-scenarios", result)
     print(harness.shown(around))
-    for name, processes in usage.items():
+    for name, processes in measured["usage"].items():
         for process_name, used in processes.items():
             print(f"{name}: {process_name} {used['rss_peak_mib']} MiB at most, {used['cpu_cores']} cores")
     print("accepted to row: " + ", ".join(
-        f"p{100 * q:g} <= {harness.bucket_of_quantile(row_delays, q) * 1000:g} ms" for q in (0.5, 0.95, 0.99)))
-    print(f"checked: {accepted} accepted = {rows} rows of a stock of {options.stock}; `make run` was ready after {ready_after:.2f} s")
+        f"p{100 * q:g} <= {bucket_of_quantile(row_delays, q) * 1000:g} ms" for q in (0.5, 0.95, 0.99)))
+    print(f"checked: {measured['accepted']} accepted = {rows} rows of a stock of {options.stock}; `make run` was ready after "
+          f"{measured['ready_after_seconds']:.2f} s")
     print(f"written: {path.relative_to(ROOT)}")
     if failed:
         raise Failed("thresholds failed: " + "; ".join(failed))
+
+
+def scenarios_of_kit(options):
+    """Both scenarios, with think time and without. Without building: what was measured before is measured here."""
+    if options.bin != RELEASE:
+        raise Failed(f"compose/local/run knows only {RELEASE}")
+    content = {"summaries": {}, "usage": {}, "figures": []}
+    for variant, no_think in (("think time", False), ("no think time", True)):
+        wanted = argparse.Namespace(backend=options.backend, short=options.short, no_think=no_think, rate=0, stock=1000,
+                                    generator="ecom-scenario")
+        measured = measure_scenarios(wanted, [str(ROOT / "compose" / "local" / "run")])
+        for name in measured["summaries"]:
+            content["summaries"][f"{name}, {variant}"] = measured["summaries"][name]
+            content["usage"][f"{name}, {variant}"] = measured["usage"][name]
+        content["generator"] = measured["generator"]
+    return {**content, "stock": 1000, "ledger": "clean"}
+
+
+def run_kit(options):
+    path, failed = kit.run(options, scenarios_of_kit)
+    if options.report:
+        report = ROOT / "bench" / "report" / "report.py"
+        # Debian's own Python: it is the one that has Debian's matplotlib.
+        subprocess.run(["/usr/bin/python3", str(report), str(path)], check=True)
+    if failed:
+        raise Failed("; ".join(failed))
 
 
 def main():
@@ -229,7 +258,23 @@ def main():
                       help="k6: the one on the PATH")
     part.set_defaults(run=scenarios)
 
+    part = commands.add_parser("kit", help="REST, gRPC, open model, growth and scenarios beside the limits, in one run")
+    part.add_argument("--backend", choices=harness.BACKENDS, default="embedded")
+    part.add_argument("--parts", type=lambda text: text.split(","), default=[*kit.PARTS, "scenarios"],
+                      help="comma-separated, of " + ",".join([*kit.PARTS, "scenarios"]))
+    part.add_argument("--rounds", type=int, default=5)
+    part.add_argument("--seconds", type=float, default=5, help="measured time of each leg")
+    part.add_argument("--stocks", type=lambda text: [int(n) for n in text.split(",")], default=list(kit.STOCKS),
+                      help="of the coupons of the growth part")
+    part.add_argument("--short", action="store_true", help="the scenarios in 15 s")
+    part.add_argument("--bin", type=lambda text: pathlib.Path(text).resolve(), default=RELEASE, help="where the binaries are")
+    part.add_argument("--no-report", dest="report", action="store_false", help="the JSON only")
+    part.set_defaults(run=run_kit)
+
     options = parser.parse_args()
+    unknown = set(getattr(options, "parts", [])) - {*kit.PARTS, "scenarios"}
+    if unknown or getattr(options, "rounds", 1) < 1 or not 0 < getattr(options, "seconds", 1) <= 600:
+        parser.error(f"no such parts: {', '.join(sorted(unknown))}" if unknown else "at least one round, of up to 600 s")
     try:
         options.run(options)
     except (Failed, subprocess.CalledProcessError) as error:
