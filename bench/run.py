@@ -35,11 +35,12 @@ USERS_PER_ROUND = 100_000_000
 STOCK_FOR_ALL = 50_000_000
 IDLE_SECONDS = 2
 RELEASE = ROOT / "build" / "release" / "bin"
-TARGETS = {"embedded": {"get-product": 20_000, "issue-coupon": 5_000}, "stack": {"issue-coupon": 5_000}}
+TARGETS = {"embedded": {"get-product": 20_000, "list-popular": 10_000, "issue-coupon": 5_000},
+           "stack": {"list-popular": 10_000, "issue-coupon": 5_000}}
 RSS_IDLE_MIB_MAX = 60
 RSS_LOADED_MIB_MAX = 150
 # `health` asks the server for next to nothing: what the machine and gRPC allow in this very run.
-METHODS = ["health", "get-product", "issue-coupon"]
+METHODS = ["health", "get-product", "list-popular", "issue-coupon"]
 
 
 def load(client, target, method, round_number, options):

@@ -19,6 +19,8 @@ using coupon::v1::IssueCouponRequest;
 using coupon::v1::IssueCouponResponse;
 using product::v1::GetProductRequest;
 using product::v1::GetProductResponse;
+using product::v1::ListPopularProductsRequest;
+using product::v1::ListPopularProductsResponse;
 
 constexpr size_t kUuidLength = 36;
 
@@ -116,6 +118,33 @@ class GetProduct final : public CallKind {
   std::uniform_int_distribution<int64_t> other_{21, 100};
 };
 
+// The most viewed products, a page of the size that is given when none is asked for.
+class ListPopular final : public CallKind {
+ public:
+  std::string Method() const override {
+    return "/ecom.product.v1.ProductService/ListPopularProducts";
+  }
+
+  grpc::ByteBuffer NextRequest() override { return Serialize(ListPopularProductsRequest()); }
+
+  Verdict Judge(const grpc::Status& status, const grpc::ByteBuffer& answer) override {
+    if (!status.ok()) return {Outcome::kError, ErrorCode(status)};
+    ListPopularProductsResponse response;
+    if (!Parse(answer, response) || response.products_size() != kPageSize) return WrongAnswer();
+    for (int i = 0; i < kPageSize; ++i) {
+      const product::v1::Product& product = response.products(i);
+      if (product.id() < 1 || product.name().empty()) return WrongAnswer();
+      if (i > 0 && product.view_count() > response.products(i - 1).view_count()) {
+        return WrongAnswer();
+      }
+    }
+    return Accepted();
+  }
+
+ private:
+  static constexpr int kPageSize = 20;
+};
+
 // A call in which the server does next to nothing: what gRPC itself costs, the control of the
 // others.
 class Health final : public CallKind {
@@ -143,6 +172,7 @@ class Health final : public CallKind {
 std::unique_ptr<CallKind> MakeCallKind(std::string_view name, const CallOptions& options) {
   if (name == "issue-coupon") return std::make_unique<IssueCoupon>(options);
   if (name == "get-product") return std::make_unique<GetProduct>(options);
+  if (name == "list-popular") return std::make_unique<ListPopular>();
   if (name == "health") return std::make_unique<Health>();
   return nullptr;
 }

@@ -47,7 +47,8 @@ struct CallOptions {
   uint64_t seed = 1;
 };
 
-/// The kind of call named `name` (get-product, issue-coupon or health), or null: there is none.
+/// The kind of call named `name` (get-product, list-popular, issue-coupon or health), or null:
+/// there is none.
 std::unique_ptr<CallKind> MakeCallKind(std::string_view name, const CallOptions& options);
 
 }  // namespace ecom::bench

@@ -18,8 +18,8 @@
 ABSL_FLAG(std::string, target, "127.0.0.1:50051",
           "where the server listens: host:port or unix:path");
 ABSL_FLAG(std::string, method, "get-product",
-          "get-product, issue-coupon, or health: a call in which the server does next to nothing, "
-          "as the control");
+          "get-product, list-popular, issue-coupon, or health: a call in which the server does "
+          "next to nothing, as the control");
 ABSL_FLAG(int, callers, 64, "calls in flight at any time");
 ABSL_FLAG(int, connections, 4, "connections that the callers share");
 ABSL_FLAG(int, threads, 1, "threads of the client");
