@@ -12,8 +12,10 @@ namespace {
 /// Ids that are remembered for each one that may be shown.
 constexpr size_t kCandidatesPerProduct = 4;
 
+/// Each row takes bits of its own from one hash: hashes of (id, row) are not independent, and two
+/// products that meet in one row then meet in all of them.
 size_t ColumnOf(ProductId id, size_t row, size_t columns) {
-  return absl::HashOf(id, row) % columns;
+  return (absl::HashOf(id) >> (16 * row)) % columns;
 }
 
 bool IsHotter(const HotProduct& a, const HotProduct& b) {

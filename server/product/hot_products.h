@@ -47,8 +47,8 @@ class HotProducts {
   std::vector<HotProduct> Top() const;
 
  private:
-  static constexpr size_t kRows = 4;
-  static constexpr size_t kColumns = 2'048;
+  static constexpr size_t kRows = 4;         // of 16 bits of a hash each
+  static constexpr size_t kColumns = 2'048;  // which divides 2^16
 
   struct Slice {
     absl::Duration began_at;
