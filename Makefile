@@ -22,8 +22,9 @@ GATEWAY_SOURCES := $(shell find gateway -name '*.go' -not -path 'gateway/gen/*')
 SETUP := build/setup.stamp
 SETUP_STACK := build/setup-stack.stamp
 SETUP_TEST := build/setup-test.stamp
+SETUP_BENCH := build/setup-bench.stamp
 
-.PHONY: help run stack stack-down build setup test lint format bench ledger clean
+.PHONY: help run stack stack-down build setup test lint format bench bench-full bench-build bench-compare ledger clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +62,10 @@ $(SETUP_TEST): compose/local/install $(SETUP) $(SETUP_STACK)
 	@compose/local/install test
 	@touch $@
 
+$(SETUP_BENCH): compose/local/install $(SETUP)
+	@compose/local/install bench
+	@touch $@
+
 $(RELEASE)/build.ninja: $(SETUP) CMakePresets.json
 	@flock build cmake --preset release >build/configure-release.log || { cat build/configure-release.log; exit 1; }
 
@@ -92,8 +97,20 @@ format: $(SETUP_TEST) ## Formats C++ and Go
 ledger: $(SETUP) ## Builds the ledger, which proves a run from its journal, to build/release/bin/ecom-ledger
 	@cd tests && go build -trimpath -o ../$(BIN)/ecom-ledger ./ledger/cmd/ledger
 
-bench: build $(SETUP_TEST) ## Runs the load scenarios, short; writes to bench/results
+bench: bench-build ## Measures the product beside its limits, up to 10 min; writes JSON and report to bench/results
 	@bench/run.sh
+
+bench-full: bench-build $(SETUP_STACK) ## The same at full length on Redis, Kafka and MariaDB of its own, about 40 min
+	@bench/run.py kit --backend stack
+
+bench-build: build $(SETUP_BENCH)
+	@flock $(RELEASE) cmake --build $(RELEASE) --target ecom-bench-grpc ecom-bench-echo | compose/local/progress
+	@cd bench && for tool in rest:ecom-bench-rest limits:ecom-limit-rest; do \
+	  go build -trimpath -o ../build/go-tools/$${tool#*:} ./$${tool%:*}; done
+
+bench-compare: $(SETUP_BENCH) ## Compares two runs: A=… B=…, two JSON files of bench/results
+	@[ -n "$(A)" ] && [ -n "$(B)" ] || { echo 'usage: make bench-compare A=before.json B=after.json' >&2; exit 2; }
+	@/usr/bin/python3 bench/report/compare.py "$(A)" "$(B)"
 
 clean: ## Deletes what was built; keeps data folders
 	rm -rf build gateway/gen

@@ -12,6 +12,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -261,8 +262,17 @@ class Stack:
 
     def __enter__(self):
         subprocess.run(["make", "build/setup-stack.stamp", "ledger"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        self._run("up")
-        return self
+        # A second try for a machine that was too busy for the first: nothing is measured yet.
+        for last in (False, True):
+            try:
+                self._run("up")
+                return self
+            except BaseException as error:
+                # What did start would outlive this run, and its folder.
+                self._run("down")
+                if last or not isinstance(error, Failed):
+                    raise
+                print(f"once more: {error}", file=sys.stderr)
 
     def __exit__(self, *_):
         self._run("down")

@@ -265,6 +265,7 @@ def main():
                       help="comma-separated, of " + ",".join([*kit.PARTS, "scenarios"]))
     part.add_argument("--rounds", type=int, default=5)
     part.add_argument("--seconds", type=float, default=5, help="measured time of each leg")
+    part.add_argument("--warm-up", type=int, help="seconds of load after each start, not measured; default 1, on the stack 30")
     part.add_argument("--stocks", type=lambda text: [int(n) for n in text.split(",")], default=list(kit.STOCKS),
                       help="of the coupons of the growth part")
     part.add_argument("--short", action="store_true", help="the scenarios in 15 s")

@@ -71,8 +71,12 @@ func (l Load) Run(users []*user) (*Measured, time.Duration) {
 		l.closed(users, began)
 	}
 	elapsed := l.Duration
-	if l.Requests > 0 {
-		elapsed = time.Since(began)
+	switch took := time.Since(began); {
+	case l.Requests > 0:
+		elapsed = took
+	case l.Rate > 0:
+		// Answers that come after the last request was due count: so does the time they took.
+		elapsed = max(elapsed, took-l.WarmUp)
 	}
 	all := newMeasured()
 	for _, u := range users {

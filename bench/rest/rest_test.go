@@ -110,6 +110,20 @@ func TestOpenModelCountsFromWhenARequestWasDue(t *testing.T) {
 	}
 }
 
+// A server that answers 100 a second is not seen to answer 500.
+func TestOpenModelCountsTheTimeUntilTheLastAnswer(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(10 * time.Millisecond)
+		fmt.Fprint(w, `{"id":1,"name":"n"}`)
+	}))
+	defer server.Close()
+	load := Load{Rate: 500, Duration: 100 * time.Millisecond}
+	got, elapsed := load.Run(dial(t, server.Listener.Addr().String(), "fixed", KindOptions{}, 1))
+	if got.Total[Accepted] != 50 || elapsed < 500*time.Millisecond {
+		t.Errorf("%d answers in %s", got.Total[Accepted], elapsed)
+	}
+}
+
 func TestOpenModelSendsAtEvenIntervals(t *testing.T) {
 	load := Load{Rate: 2000, WarmUp: time.Second, Duration: 2 * time.Second}
 	if load.scheduled() != 6000 || load.dueAfter(1) != 500*time.Microsecond || load.dueAfter(2000) != time.Second {
