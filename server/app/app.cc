@@ -176,7 +176,7 @@ absl::Status App::StartWork() {
     change_listener_ =
         std::make_unique<product::ChangeListener>(backing_->product_changes(), *catalog_);
     warmer_ = std::make_unique<product::Warmer>(product::Warmer::Options{},
-                                                backing_->product_store(), *catalog_, clock_);
+                                                backing_->product_store(), *catalog_);
   }
   if (config.app.roles.recorder) {
     ASSIGN_OR_RETURN(const std::vector<coupon::ClaimSource*> sources, backing_->OpenSources());

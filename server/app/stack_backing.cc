@@ -21,6 +21,17 @@ std::string BrokersOf(const Config& config) {
   });
 }
 
+/// One read and one list at a time, the views, and a person with a change.
+constexpr int kProductConnections = 4;
+
+/// Together less than the gateway waits for an answer (3 s): so a database that stands still is a
+/// 503 in time, and product reads hold up nothing of the coupons'.
+constexpr adapters::mysql::Timeouts kProductTimeouts = {.connect = absl::Milliseconds(500),
+                                                        .read = absl::Milliseconds(1500),
+                                                        .write = absl::Milliseconds(1500),
+                                                        .lock_wait = absl::Seconds(1)};
+constexpr absl::Duration kProductAcquireTimeout = absl::Milliseconds(500);
+
 adapters::mysql::ConnectionPool::Options PoolOptions(const MysqlUrl& url, int recorders) {
   return {.endpoint = {.host = url.address.host,
                        .port = static_cast<uint16_t>(url.address.port),
@@ -30,6 +41,14 @@ adapters::mysql::ConnectionPool::Options PoolOptions(const MysqlUrl& url, int re
                        .database = url.database},
           .timeouts = {},
           .connections_max = kConnectionsBesideRecorders + recorders};
+}
+
+adapters::mysql::ConnectionPool::Options ProductPoolOptions(const MysqlUrl& url) {
+  adapters::mysql::ConnectionPool::Options options = PoolOptions(url, /*recorders=*/0);
+  options.timeouts = kProductTimeouts;
+  options.connections_max = kProductConnections;
+  options.acquire_timeout = kProductAcquireTimeout;
+  return options;
 }
 
 adapters::redis::Address AddressOf(const RedisUrl& url) {
@@ -68,8 +87,9 @@ StackBacking::StackBacking(const Config& config, const base::Clock& clock)
     : config_(config),
       brokers_(BrokersOf(config)),
       pool_(PoolOptions(config.mysql.url, config.coupon.recorders)),
+      product_pool_(ProductPoolOptions(config.mysql.url)),
       coupon_store_(pool_, clock),
-      product_store_(pool_, clock),
+      product_store_(product_pool_, clock),
       product_cache_({.address = AddressOf(config.redis.cache)}),
       product_changes_({.address = AddressOf(config.redis.cache)}),
       gate_({.address = AddressOf(config.redis.gate),

@@ -54,6 +54,7 @@ class StackBacking final : public Backing {
   const Config config_;
   const std::string brokers_;
   adapters::mysql::ConnectionPool pool_;
+  adapters::mysql::ConnectionPool product_pool_;
   adapters::mysql::MysqlCouponStore coupon_store_;
   adapters::mysql::MysqlProductStore product_store_;
   adapters::redis::RedisProductCache product_cache_;

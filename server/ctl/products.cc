@@ -101,7 +101,7 @@ absl::Status TellCache(product::ProductCache& cache, const product::ProductVersi
   const absl::Time give_up = absl::Now() + kTellCacheWithin;
   for (;;) {
     absl::Status told = cache.Drop(change);
-    if (told.ok() || absl::Now() >= give_up) return told;
+    if (!absl::IsUnavailable(told) || absl::Now() >= give_up) return told;
     absl::SleepFor(kTellCacheAgain);
   }
 }
@@ -123,6 +123,7 @@ absl::Status AddHot(const std::string& address, std::map<int64_t, int64_t>& view
     return absl::UnavailableError(absl::StrCat("what answers at ", address, " is no ecom-server"));
   }
   for (const auto& product : json["products"]) {
+    if (!product.is_object()) continue;
     views[product.value("id", int64_t{0})] += product.value("views", int64_t{0});
   }
   return absl::OkStatus();

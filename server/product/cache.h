@@ -29,6 +29,10 @@ class ProductCache {
   /// servers (ProductChanges). Idempotent. UNAVAILABLE: it is not known whether it did; say it
   /// again.
   virtual absl::Status Drop(const ProductVersion& change) = 0;
+
+  /// Forgets products that are not in the store any more; keeps nothing out. UNAVAILABLE: it is not
+  /// known which ones it forgot.
+  virtual absl::Status Forget(std::span<const ProductId> ids) = 0;
 };
 
 }  // namespace ecom::product

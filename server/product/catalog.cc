@@ -1,5 +1,7 @@
 #include "product/catalog.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -11,6 +13,9 @@
 
 namespace ecom::product {
 namespace {
+
+/// Between two looks for callers who wait for too long.
+constexpr absl::Duration kLateInterval = absl::Milliseconds(50);
 
 constexpr size_t kListsInBatch = 16;      // each is a read of its own; bounds only what is moved
 constexpr size_t kPopularsInBatch = 256;  // one read for all of them
@@ -78,10 +83,14 @@ Catalog::Catalog(Options options, Deps deps)
       l1_(options.l1, deps.clock),
       reader_(options.reader, deps.cache, deps.store, deps.clock),
       hot_(options.hot, deps.clock),
+      stores_({.name = "product-store",
+               .batch_items_max = options.load_ids_max,
+               .queue_items_max = options.loads_waiting_max},
+              [this](std::vector<ProductId>& ids) { LoadStored(ids); }),
       loads_({.name = "product-load",
               .batch_items_max = options.load_ids_max,
               .queue_items_max = options.loads_waiting_max},
-             [this](std::vector<PendingLoad>& loads) { Load(loads); }),
+             [this](std::vector<ProductId>& ids) { LoadCached(ids); }),
       lists_({.name = "product-list",
               .batch_items_max = kListsInBatch,
               .queue_items_max = options.lists_waiting_max},
@@ -92,13 +101,13 @@ Catalog::Catalog(Options options, Deps deps)
                  .batch_items_max = kPopularsInBatch,
                  .queue_items_max = options.lists_waiting_max},
                 [this](std::vector<PendingPopular>& batch) {
-                  const absl::Status refreshed = RefreshPopular();
+                  const auto read = ReadPopular();
+                  const auto kept = read.ok() ? *read : KeptPopular(options_.l1.hard_ttl);
                   for (PendingPopular& pending : batch) {
-                    auto page = PopularPage(pending.page_size, options_.l1.hard_ttl);
-                    if (page) {
-                      pending.done(*std::move(page));
+                    if (kept != nullptr) {
+                      pending.done(FirstOf(kept, pending.page_size));
                     } else {
-                      pending.done(refreshed);
+                      pending.done(read.status());
                     }
                   }
                 }),
@@ -106,7 +115,10 @@ Catalog::Catalog(Options options, Deps deps)
           Outliving(options.l1.hard_ttl, options.views),
           {.store = deps.store, .totals = deps.totals, .clock = deps.clock},
           [this](ProductId id) { l1_.Erase(id); },
-          [this](std::span<const ViewDelta> deltas) { NoteViews(deltas); }) {}
+          [this](std::span<const ViewDelta> deltas) { NoteViews(deltas); }) {
+  late_ = std::thread([this] { AnswerLate(); });
+  pthread_setname_np(late_.native_handle(), "product-late");
+}
 
 Catalog::~Catalog() { Stop(); }
 
@@ -138,7 +150,9 @@ void Catalog::List(const ListRequest& request, ListDone done) {
 
 void Catalog::ListPopular(int page_size, ListDone done) {
   if (absl::Status checked = CheckPageSize(page_size); !checked.ok()) return done(checked);
-  if (auto page = PopularPage(page_size, options_.popular_age_max)) return done(*std::move(page));
+  if (auto kept = KeptPopular(options_.popular_age_max)) {
+    return done(FirstOf(std::move(kept), page_size));
+  }
   PendingPopular pending{.page_size = page_size, .done = std::move(done)};
   if (populars_.Add(std::move(pending))) return;
   ++counters_.refused;
@@ -150,6 +164,13 @@ int64_t Catalog::Stop() {
   populars_.Stop();
   lists_.Stop();
   loads_.Stop();
+  stores_.Stop();
+  {
+    std::lock_guard lock(flights_mutex_);
+    stopping_ = true;
+  }
+  stop_late_.notify_all();
+  if (late_.joinable()) late_.join();
   return views_.Stop();
 }
 
@@ -204,15 +225,28 @@ absl::Status Catalog::Join(ProductId id, Done& done) {
   std::optional<absl::StatusOr<ProductView>> answer;
   {
     std::lock_guard lock(flights_mutex_);
+    const absl::Duration now = clock_.Monotonic();
     const auto flight = flights_.find(id);
+    const bool is_late =
+        flight != flights_.end() && now - flight->second.began_at >= options_.expired_wait;
     Freshness freshness = Freshness::kAnyLevel;
-    if (flight == flights_.end()) {
+    if (flight == flights_.end() || is_late) {
       // A read that ended since the first look has left its result in L1.
       const L1Cache::Found found = l1_.Find(id);
       answer = Answer(id, found);
-      if (found.state == L1Cache::State::kExpired) freshness = Freshness::kStore;
+      if (found.state == L1Cache::State::kExpired) {
+        freshness = Freshness::kStore;
+        if (is_late) {
+          ++counters_.expired_serves;
+          answer = View(found.product);
+        }
+      }
     }
     if (!answer) {
+      const size_t unknown_max = options_.loads_waiting_max * 3 / 4 + options_.load_ids_max;
+      if (freshness == Freshness::kAnyLevel && flights_.size() >= unknown_max) {
+        return absl::UnavailableError("too many products wait to be read");
+      }
       if (callers_waiting_ >= options_.callers_waiting_max) {
         return absl::UnavailableError("too many callers wait for products");
       }
@@ -220,10 +254,12 @@ absl::Status Catalog::Join(ProductId id, Done& done) {
         flight->second.callers.push_back(std::move(done));
         ++counters_.joins;
       } else {
-        if (!loads_.Add({.id = id, .freshness = freshness})) {
-          return absl::UnavailableError("too many products wait for the store");
+        if (!Enqueue(id, freshness)) {
+          return absl::UnavailableError("too many products wait to be read");
         }
-        flights_[id].callers.push_back(std::move(done));
+        Flight& begun = flights_[id];
+        begun.began_at = now;
+        begun.callers.push_back(std::move(done));
       }
       ++callers_waiting_;
       return absl::OkStatus();
@@ -237,67 +273,125 @@ absl::Status Catalog::Join(ProductId id, Done& done) {
 /// seen, too. When the queue is full, a later caller tries again.
 void Catalog::Refresh(ProductId id) {
   std::lock_guard lock(flights_mutex_);
-  if (flights_.contains(id) || !loads_.Add({.id = id, .freshness = Freshness::kStore})) return;
-  flights_.try_emplace(id);
+  if (flights_.contains(id) || !Enqueue(id, Freshness::kStore)) return;
+  flights_[id].began_at = clock_.Monotonic();
   ++counters_.refreshes;
 }
 
-/// The stage behind loads_: one read for all ids that wait, or two.
-void Catalog::Load(std::vector<PendingLoad>& loads) {
-  for (const Freshness freshness : {Freshness::kAnyLevel, Freshness::kStore}) {
-    std::vector<ProductId> ids;
-    for (const PendingLoad& load : loads) {
-      if (load.freshness == freshness) ids.push_back(load.id);
-    }
-    if (!ids.empty()) LoadFrom(ids, freshness);
-  }
+bool Catalog::Enqueue(ProductId id, Freshness freshness) {
+  const bool by_cache = freshness == Freshness::kAnyLevel && reader_.has_cache();
+  return (by_cache ? loads_ : stores_).Add(ProductId{id});
 }
 
-void Catalog::LoadFrom(std::span<const ProductId> ids, Freshness freshness) {
-  // Before the read: what changes while it runs must not look older than what was read.
+/// The stage behind loads_: ends with what the second level has, and hands on the rest. Does not
+/// wait for the store, which may stand still.
+void Catalog::LoadCached(std::vector<ProductId>& ids) {
   const absl::Duration read_at = clock_.Monotonic();
-  const TieredReader::Result read = reader_.Find(ids, freshness);
+  const auto products = reader_.FindCached(ids);
+  std::vector<ProductId> found;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (products[i] != nullptr) found.push_back(ids[i]);
+  }
+  // Its counts may be an hour old. Where this fails, they show a little later.
+  views_.Learn(found).IgnoreError();
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (products[i] != nullptr) {
+      EndFlight(ids[i], products[i], read_at);
+    } else if (!stores_.Add(ProductId{ids[i]})) {
+      EndFlight(ids[i], absl::UnavailableError("too many products wait for the store"), read_at);
+    }
+  }
+  CheckLater(found);
+}
+
+/// The stage behind stores_.
+void Catalog::LoadStored(std::vector<ProductId>& ids) {
+  const TieredReader::Result read = reader_.FindStored(std::move(ids));
   absl::Status failure;
   if (read.status.ok()) {
     store_failing_ = false;
+    views_.Learn(read.ids).IgnoreError();
   } else {
     failure = StoreFailure("products can't be read", read.status);
   }
-  // The second level's counts may be an hour old. Where this fails, they show a little later.
-  views_.Learn(ids).IgnoreError();
-  for (size_t i = 0; i < ids.size(); ++i) {
-    const ProductId id = ids[i];
-    const std::shared_ptr<const Product>& product = read.products[i];
-    for (Done& done : EndFlight(id, product, read_at, !failure.ok())) {
-      if (product != nullptr) {
-        done(View(product));
-      } else if (failure.ok()) {
-        done(NotFound(id));
-      } else {
-        done(AnswerWithout(id, failure));
-      }
+  for (size_t i = 0; i < read.ids.size(); ++i) {
+    if (failure.ok()) {
+      EndFlight(read.ids[i], read.products[i], read.read_at);
+    } else {
+      EndFlight(read.ids[i], failure, read.read_at);
     }
   }
   reader_.Fill(read);
 }
 
-/// Leaves the result in L1, and only then ends the flight, at one moment for everybody: who comes
-/// later finds the one or the other.
-std::vector<Catalog::Done> Catalog::EndFlight(ProductId id,
-                                              const std::shared_ptr<const Product>& product,
-                                              absl::Duration read_at, bool failed) {
-  std::lock_guard lock(flights_mutex_);
-  const auto flight = flights_.find(id);
-  const int64_t version_min = flight->second.version_min;
-  if (product != nullptr) {
-    if (product->version >= version_min) l1_.Put(product, read_at);
-  } else if (!failed && version_min == 0) {
-    l1_.PutNegative(id, read_at);
+/// Has the store looked at, too, for what the second level had: for some of them in each second.
+void Catalog::CheckLater(std::span<const ProductId> ids) {
+  const absl::Duration now = clock_.Monotonic();
+  if (now - checks_since_ >= absl::Seconds(1)) {
+    checks_since_ = now;
+    checks_ = 0;
   }
-  std::vector<Done> callers = std::move(flight->second.callers);
-  flights_.erase(flight);
-  callers_waiting_ -= callers.size();
-  return callers;
+  for (const ProductId id : ids) {
+    if (checks_ >= options_.cached_checks_per_second) return;
+    ++checks_;
+    Refresh(id);
+  }
+}
+
+/// Leaves the result in L1, and only then ends the flight, at one moment for everybody: who comes
+/// later finds the one or the other. Null: there is no such product.
+void Catalog::EndFlight(ProductId id, const absl::StatusOr<std::shared_ptr<const Product>>& read,
+                        absl::Duration read_at) {
+  std::vector<Done> callers;
+  {
+    std::lock_guard lock(flights_mutex_);
+    const auto flight = flights_.find(id);
+    const int64_t version_min = flight->second.version_min;
+    if (read.ok() && *read != nullptr) {
+      if ((*read)->version >= version_min) l1_.Put(*read, read_at);
+    } else if (read.ok() && version_min == 0) {
+      l1_.PutNegative(id, read_at);
+    }
+    callers = std::move(flight->second.callers);
+    flights_.erase(flight);
+    callers_waiting_ -= callers.size();
+  }
+  for (Done& done : callers) {
+    if (!read.ok()) {
+      done(AnswerWithout(id, read.status()));
+    } else if (*read == nullptr) {
+      done(NotFound(id));
+    } else {
+      done(View(*read));
+    }
+  }
+}
+
+/// Shows what is expired to those who wait for a read that takes long; until Stop.
+void Catalog::AnswerLate() {
+  struct Late {
+    std::vector<Done> callers;
+    std::shared_ptr<const Product> product;
+  };
+  const auto pause = absl::ToChronoNanoseconds(kLateInterval);
+  std::unique_lock lock(flights_mutex_);
+  while (!stop_late_.wait_for(lock, pause, [this] { return stopping_; })) {
+    std::vector<Late> late;
+    const absl::Duration now = clock_.Monotonic();
+    for (auto& [id, flight] : flights_) {
+      if (flight.callers.empty() || now - flight.began_at < options_.expired_wait) continue;
+      L1Cache::Found found = l1_.Find(id);
+      if (found.product == nullptr) continue;
+      callers_waiting_ -= flight.callers.size();
+      late.push_back({std::exchange(flight.callers, {}), std::move(found.product)});
+    }
+    lock.unlock();
+    for (Late& each : late) {
+      counters_.expired_serves += static_cast<int64_t>(each.callers.size());
+      for (Done& done : each.callers) done(View(each.product));
+    }
+    lock.lock();
+  }
 }
 
 void Catalog::Invalidate(std::span<const ProductVersion> changes) {
@@ -318,20 +412,8 @@ void Catalog::InvalidateAll() {
   ++counters_.invalidated_all;
 }
 
-void Catalog::Warm(std::span<const Product> products, absl::Duration read_at) {
-  TieredReader::Result read{
-      .products = {}, .status = {}, .from_store = {}, .store_read_at = read_at};
-  for (const Product& product : products) {
-    read.from_store.push_back(std::make_shared<const Product>(product));
-  }
-  {
-    std::lock_guard lock(flights_mutex_);
-    for (const auto& product : read.from_store) {
-      // What is being read will be there in a moment, and is fresher.
-      if (!flights_.contains(product->id)) l1_.Put(product, read_at);
-    }
-  }
-  reader_.Fill(read);
+void Catalog::Warm(std::span<const ProductId> ids) {
+  for (const ProductId id : ids) Refresh(id);
 }
 
 /// What a flush of the views tells of what is hot.
@@ -366,20 +448,16 @@ absl::StatusOr<ProductPage> Catalog::ReadPage(PendingList& list) {
   return page;
 }
 
-std::optional<ProductPage> Catalog::PopularPage(int page_size, absl::Duration age_max) {
-  std::shared_ptr<const std::vector<Product>> products;
-  {
-    std::lock_guard lock(popular_mutex_);
-    if (popular_.products == nullptr) return std::nullopt;
-    if (clock_.Monotonic() - popular_.read_at >= age_max) return std::nullopt;
-    products = popular_.products;
-  }
-  return FirstOf(std::move(products), page_size);
+std::shared_ptr<const std::vector<Product>> Catalog::KeptPopular(absl::Duration age_max) {
+  std::lock_guard lock(popular_mutex_);
+  if (popular_.products == nullptr) return nullptr;
+  if (clock_.Monotonic() - popular_.read_at >= age_max) return nullptr;
+  return popular_.products;
 }
 
-/// Reads the copy of the popular products again, unless that was just done.
-absl::Status Catalog::RefreshPopular() {
-  if (PopularPage(/*page_size=*/1, options_.popular_age_max)) return absl::OkStatus();
+/// Reads the copy of the popular products again, unless that was just done. Returns the copy.
+absl::StatusOr<std::shared_ptr<const std::vector<Product>>> Catalog::ReadPopular() {
+  if (auto kept = KeptPopular(options_.popular_age_max)) return kept;
   ++counters_.lists;
   const absl::Duration read_at = clock_.Monotonic();
   auto products = store_.ListProducts({.sort = Sort::kViews, .limit = kPageSizeMax});
@@ -387,10 +465,11 @@ absl::Status Catalog::RefreshPopular() {
     ++counters_.list_errors;
     return StoreFailure("the popular products can't be read", products.status());
   }
-  auto copy = std::make_shared<const std::vector<Product>>(*std::move(products));
+  std::shared_ptr<const std::vector<Product>> copy =
+      std::make_shared<const std::vector<Product>>(*std::move(products));
   std::lock_guard lock(popular_mutex_);
-  popular_ = {.products = std::move(copy), .read_at = read_at};
-  return absl::OkStatus();
+  popular_ = {.products = copy, .read_at = read_at};
+  return copy;
 }
 
 /// What a caller is told of the store's error. Logged once until reads succeed again.

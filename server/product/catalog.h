@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -67,12 +69,20 @@ class Catalog {
     ViewCounter::Options views;
     TieredReader::Options reader;
     HotProducts::Options hot;
-    /// Ids in one read. One read is under way at a time, so it is also what the store has to bear.
+    /// Ids in one read. The store has one read under way at a time: that is what it has to bear.
     size_t load_ids_max = 256;
-    /// Ids that wait for a read; more are refused. Holds off random unknown ids.
+    /// Ids that wait for a read; more are refused. Of ids that nobody knows, a quarter fewer:
+    /// random ones leave room for refreshes.
     size_t loads_waiting_max = 4'096;
-    /// Callers that wait for an id; more are refused.
-    size_t callers_waiting_max = 16'384;
+    /// Callers that wait for an id; more are refused. Well below the calls that the server works on
+    /// at once, most of which are to be left for others.
+    size_t callers_waiting_max = 2'048;
+    /// How long a caller waits for a read of a product that is kept, though expired: then it is
+    /// shown that one.
+    absl::Duration expired_wait = absl::Milliseconds(200);
+    /// Products found in the second level that are also read from the store, in the background, in
+    /// each second: so a change by hand shows soon even of what is seldom asked for.
+    int cached_checks_per_second = 200;
     /// Callers that wait for a page of a list, and for the popular ones; more are refused.
     size_t lists_waiting_max = 1'024;
     /// How old the copy of the popular products may be.
@@ -123,8 +133,10 @@ class Catalog {
 
   /// Reads one product, active or not, and counts one view of it when it is there. Returns at
   /// once; `done` is called exactly once, on the caller's thread or another one, and must not
-  /// block. What it shows is at most `l1.soft_ttl` older than the store, plus the read; at most
-  /// `l1.hard_ttl` when the store fails.
+  /// block. A change through ProductStore::UpdateProduct shows once Invalidate was told of it. One
+  /// that was made by hand shows within `l1.soft_ttl` of a product that is asked for meanwhile; of
+  /// another one the second level may show the old state once more, for as long. When the store
+  /// fails or is slow, what is shown is at most `l1.hard_ttl` older.
   ///
   /// * INVALID_ARGUMENT: an id below 1.
   /// * NOT_FOUND: there was no such product, at most `l1.negative_ttl` ago.
@@ -153,9 +165,9 @@ class Catalog {
   /// missed.
   void InvalidateAll();
 
-  /// Keeps products that were read from the store at `read_at` (Clock::Monotonic, taken before the
-  /// read), here and in the second level. Blocks for one round trip to that.
-  void Warm(std::span<const Product> products, absl::Duration read_at);
+  /// Begins to read products from the store, in the background, for here and the second level. What
+  /// does not find room in the queue is passed over.
+  void Warm(std::span<const ProductId> ids);
 
   /// The products that are viewed most in this process, most viewed first: they are not evicted,
   /// and read again before they expire.
@@ -169,13 +181,15 @@ class Catalog {
   Stats stats() const;
 
  private:
-  struct PendingLoad {
-    ProductId id;
-    Freshness freshness = Freshness::kAnyLevel;
+  /// How far down a read goes.
+  enum class Freshness {
+    kAnyLevel,  ///< the second level will do
+    kStore,     ///< past it: it does not know of changes by hand
   };
   /// A read of one id that is under way.
   struct Flight {
     std::vector<Done> callers;
+    absl::Duration began_at;
     int64_t version_min = 0;  ///< what is older was changed meanwhile, and is not kept
   };
   struct PendingList {
@@ -196,15 +210,18 @@ class Catalog {
   ProductView View(std::shared_ptr<const Product> product);
   absl::Status Join(ProductId id, Done& done);
   void Refresh(ProductId id);
-  void Load(std::vector<PendingLoad>& loads);
-  void LoadFrom(std::span<const ProductId> ids, Freshness freshness);
-  std::vector<Done> EndFlight(ProductId id, const std::shared_ptr<const Product>& product,
-                              absl::Duration read_at, bool failed);
+  bool Enqueue(ProductId id, Freshness freshness);
+  void LoadCached(std::vector<ProductId>& ids);
+  void LoadStored(std::vector<ProductId>& ids);
+  void CheckLater(std::span<const ProductId> ids);
+  void EndFlight(ProductId id, const absl::StatusOr<std::shared_ptr<const Product>>& read,
+                 absl::Duration read_at);
+  void AnswerLate();
   void NoteViews(std::span<const ViewDelta> deltas);
   absl::StatusOr<ProductView> AnswerWithout(ProductId id, const absl::Status& failure);
   absl::StatusOr<ProductPage> ReadPage(PendingList& list);
-  std::optional<ProductPage> PopularPage(int page_size, absl::Duration age_max);
-  absl::Status RefreshPopular();
+  std::shared_ptr<const std::vector<Product>> KeptPopular(absl::Duration age_max);
+  absl::StatusOr<std::shared_ptr<const std::vector<Product>>> ReadPopular();
   absl::Status StoreFailure(const char* what, const absl::Status& status);
 
   struct Counters {
@@ -221,19 +238,27 @@ class Catalog {
   Counters counters_{};
   std::atomic<bool> store_failing_ = false;
 
-  std::mutex flights_mutex_;  // taken before the locks of l1_ and loads_
+  std::mutex flights_mutex_;  // taken before the locks of l1_, views_ and the batchers
   absl::flat_hash_map<ProductId, Flight> flights_;
   size_t callers_waiting_ = 0;
+  std::condition_variable stop_late_;
+  bool stopping_ = false;
+
+  // Only the stage behind loads_ uses these.
+  absl::Duration checks_since_;
+  int checks_ = 0;
 
   std::mutex popular_mutex_;
   Popular popular_;
 
   // The stages and the counter; last, because their threads run on the members above. Stop has
   // ended them all before one of them goes.
-  base::Batcher<PendingLoad> loads_;
+  base::Batcher<ProductId> stores_;  // what reads the store
+  base::Batcher<ProductId> loads_;   // what reads the second level first; feeds stores_
   base::Batcher<PendingList> lists_;
   base::Batcher<PendingPopular> populars_;
   ViewCounter views_;
+  std::thread late_;  // answers those who wait for too long
 };
 
 }  // namespace ecom::product

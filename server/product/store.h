@@ -31,9 +31,9 @@ class ProductStore {
   /// nothing was changed. UNAVAILABLE: it is not known whether it was; the same again does no harm.
   virtual absl::StatusOr<Product> UpdateProduct(ProductId id, const ProductPatch& patch) = 0;
 
-  /// Raises each product's views to the total, in one transaction, without touching `updated_at`;
-  /// what is higher already stays. A product that is gone is passed over. Idempotent. UNAVAILABLE:
-  /// it is not known whether they were raised; the same again does no harm.
+  /// Raises each product's views to the total, in a transaction or a few, without touching
+  /// `updated_at`; what is higher already stays. A product that is gone is passed over. Idempotent.
+  /// UNAVAILABLE: it is not known whether they were raised; the same again does no harm.
   virtual absl::Status RaiseViews(std::span<const ViewTotal> totals) = 0;
 };
 

@@ -16,34 +16,29 @@
 
 namespace ecom::product {
 
-/// How far down a read goes.
-enum class Freshness {
-  kAnyLevel,  ///< what the second level has will do: it may not know of a change made by hand
-  kStore,     ///< past the second level
-};
-
-/// Reads products for the catalog: from the second level where there is one that answers, else from
-/// the store. Thread-safe; each call blocks for its I/O.
+/// Reads products for the catalog: from the second level where there is one that answers, and from
+/// the store. Leaves alone, for a while, what fails. Thread-safe; each call blocks for its I/O.
 class TieredReader {
  public:
   struct Options {
-    /// When not to ask the second level.
+    /// When not to ask the second level; reads and fills are judged apart.
     CircuitBreaker::Options breaker;
+    /// When not to ask the store: who asks it waits for its timeout.
+    CircuitBreaker::Options store_breaker = {.backoff_max = absl::Seconds(1)};
     /// What was read from the store longer ago is not put into the second level: it is soon older
     /// than what others have put there, and a change may have been forgotten that keeps it out.
     absl::Duration fill_age_max = absl::Seconds(2);
   };
 
-  /// What was read.
+  /// What was read from the store.
   struct Result {
-    /// In the order asked for; null where there is none.
+    std::vector<ProductId> ids;
+    /// In the order of the ids; null where there is none.
     std::vector<std::shared_ptr<const Product>> products;
-    /// OK: what is null does not exist. Else the store's error: what is null is not known.
+    /// OK: what is null does not exist. UNAVAILABLE, or the store's other errors: nothing is known.
     absl::Status status;
-    /// Those of the store, for Fill.
-    std::vector<std::shared_ptr<const Product>> from_store;
     /// When the store was asked, by Clock::Monotonic.
-    absl::Duration store_read_at;
+    absl::Duration read_at;
   };
 
   /// Counts since the start.
@@ -55,44 +50,53 @@ class TieredReader {
     int64_t store_reads = 0;
     int64_t store_ids = 0;           ///< ids in those reads
     int64_t store_errors = 0;        ///< reads that failed
+    int64_t store_skipped = 0;       ///< reads that the breaker spared
     absl::Duration store_read_time;  ///< of all of them
     int64_t fills = 0;               ///< puts into the second level, each of one or more products
     int64_t fill_products = 0;       ///< products in those puts
     int64_t fill_errors = 0;         ///< puts that failed
     int64_t fills_too_old = 0;       ///< not put: read longer than `fill_age_max` ago
     absl::Duration fill_time;        ///< of all puts
-    CircuitBreaker::State breaker = CircuitBreaker::State::kClosed;  ///< now
+    CircuitBreaker::State breaker = CircuitBreaker::State::kClosed;        ///< of reads of L2, now
+    CircuitBreaker::State store_breaker = CircuitBreaker::State::kClosed;  ///< now
   };
 
   /// All must outlive the reader. `cache` is the second level; null: there is none.
   TieredReader(Options options, ProductCache* cache, ProductStore& store, const base::Clock& clock);
 
-  /// Reads products by id: at most one read of the second level and one of the store, for what that
-  /// does not have. A second level that fails costs its timeout, and never an answer.
-  Result Find(std::span<const ProductId> ids, Freshness freshness);
+  bool has_cache() const { return cache_ != nullptr; }
 
-  /// Puts what Find has read from the store into the second level, for other servers. To be called
-  /// once everybody has been answered. Costs one round trip, or nothing.
+  /// Reads the second level, in order; null where it has none or is not asked. One round trip; at
+  /// most its timeout.
+  std::vector<std::shared_ptr<const Product>> FindCached(std::span<const ProductId> ids);
+
+  /// Reads the store. One query; nothing while it is left alone.
+  Result FindStored(std::vector<ProductId> ids);
+
+  /// Puts what FindStored has read into the second level, for other servers, and has it forget what
+  /// is gone. To be called once everybody has been answered. Costs one round trip or two, or
+  /// nothing.
   void Fill(const Result& result);
 
   Stats stats() const;
 
  private:
-  void FindInCache(std::span<const ProductId> ids, Result& result);
-  void FindInStore(std::span<const ProductId> ids, Result& result);
-  bool AllowCache();
-  void NoteCache(const absl::Status& status);
+  bool AllowCache(CircuitBreaker& breaker);
+  void NoteCache(CircuitBreaker& breaker, const absl::Status& status);
 
   struct Counters {
     std::atomic<int64_t> l2_hits, l2_misses, l2_errors, l2_skipped, store_reads, store_ids,
-        store_errors, store_read_us, fills, fill_products, fill_errors, fills_too_old, fill_us;
+        store_errors, store_skipped, store_read_us, fills, fill_products, fill_errors,
+        fills_too_old, fill_us;
   };
 
   const Options options_;
   ProductCache* const cache_;
   ProductStore& store_;
   const base::Clock& clock_;
-  CircuitBreaker breaker_;
+  CircuitBreaker read_breaker_;
+  CircuitBreaker fill_breaker_;
+  CircuitBreaker store_breaker_;
   Counters counters_{};
   std::atomic<bool> skipping_cache_ = false;  // and logged
 };

@@ -31,6 +31,7 @@ struct Counter {
   int64_t total = 0;      ///< of all servers, as far as known, without `in_flight`
   int64_t unflushed = 0;  ///< counted since the last batch
   int64_t in_flight = 0;  ///< in the batch on its way
+  int64_t untold = 0;     ///< counted since `counted` was told
   int64_t shown = 0;      ///< the highest count that anyone saw, or may see
   absl::Duration used_at;
   absl::Duration learned_at = -absl::InfiniteDuration();
@@ -59,6 +60,8 @@ struct alignas(64) ViewCounter::Shard {
   mutable std::mutex mutex;
   absl::flat_hash_map<ProductId, Counter> counters;
   std::vector<ProductId> unflushed;  ///< those whose `unflushed` is not 0, unless they are due_
+  std::vector<ProductId> untold;     ///< those whose `untold` is not 0
+  int64_t dropped = 0;
   int64_t views = 0;
 };
 
@@ -83,8 +86,15 @@ int64_t ViewCounter::Count(ProductId id, int64_t store_count) {
   const absl::Duration now = clock_.Monotonic();
   Shard& shard = ShardOf(id);
   std::lock_guard lock(shard.mutex);
-  Counter& counter = shard.counters[id];
+  const auto found = shard.counters.find(id);
+  // More than the bound are kept only while they can't be flushed.
+  if (found == shard.counters.end() && shard.counters.size() >= ShardCountersMax()) {
+    ++shard.dropped;
+    return store_count + 1;
+  }
+  Counter& counter = found != shard.counters.end() ? found->second : shard.counters[id];
   if (counter.unflushed++ == 0) shard.unflushed.push_back(id);
+  if (counter.untold++ == 0) shard.untold.push_back(id);
   counter.used_at = now;
   counter.Learn(store_count);
   ++shard.views;
@@ -93,15 +103,7 @@ int64_t ViewCounter::Count(ProductId id, int64_t store_count) {
 
 absl::Status ViewCounter::Learn(std::span<const ProductId> ids) {
   if (options_.shared_products_max == 0) return absl::OkStatus();
-  if (absl::ToInt64Nanoseconds(clock_.Monotonic()) < learn_again_ns_) {
-    return absl::UnavailableError("the totals of views could not be read a moment ago");
-  }
-  while (!ids.empty()) {
-    const auto part = ids.first(std::min(ids.size(), options_.flush_products_max));
-    RETURN_IF_ERROR(LearnPart(part));
-    ids = ids.subspan(part.size());
-  }
-  return absl::OkStatus();
+  return LearnAll(NotLearnedLately(ids));
 }
 
 absl::Status ViewCounter::Flush() {
@@ -110,8 +112,7 @@ absl::Status ViewCounter::Flush() {
   TakeUnflushed();
   absl::Status flushed;
   while (flushed.ok() && HasBatch()) flushed = SendBatch();
-  counted_(counted_now_);
-  counted_now_.clear();
+  counted_(TakeUntold());
   LogChange(flushed);
   if (flushed.ok()) LearnOfOthers(began);
   DropIdle();
@@ -141,6 +142,7 @@ int64_t ViewCounter::Stop() {
 
 ViewCounter::Stats ViewCounter::stats() const {
   Stats stats{.views = 0,
+              .views_dropped = 0,
               .views_flushed = views_flushed_,
               .flushes = flushes_,
               .flush_errors = flush_errors_,
@@ -151,6 +153,7 @@ ViewCounter::Stats ViewCounter::stats() const {
   for (const auto& shard : shards_) {
     std::lock_guard lock(shard->mutex);
     stats.views += shard->views;
+    stats.views_dropped += shard->dropped;
     stats.counters += static_cast<int64_t>(shard->counters.size());
   }
   return stats;
@@ -175,6 +178,42 @@ void ViewCounter::TakeUnflushed() {
   }
 }
 
+size_t ViewCounter::ShardCountersMax() const {
+  constexpr size_t kLeast = 64;
+  return std::max(kLeast, 2 * options_.counters_max / kShards);
+}
+
+std::vector<ViewDelta> ViewCounter::TakeUntold() {
+  std::vector<ViewDelta> untold;
+  for (const auto& shard : shards_) {
+    std::lock_guard lock(shard->mutex);
+    for (const ProductId id : shard->untold) {
+      const auto counter = shard->counters.find(id);
+      if (counter == shard->counters.end()) continue;  // dropped for room
+      untold.push_back({.id = id, .views = std::exchange(counter->second.untold, 0)});
+    }
+    shard->untold.clear();
+  }
+  return untold;
+}
+
+/// Those of which the totals were not read a moment ago.
+std::vector<ProductId> ViewCounter::NotLearnedLately(std::span<const ProductId> ids) {
+  const absl::Duration now = clock_.Monotonic();
+  std::vector<ProductId> unknown;
+  for (const ProductId id : ids) {
+    Shard& shard = ShardOf(id);
+    std::lock_guard lock(shard.mutex);
+    const auto counter = shard.counters.find(id);
+    if (counter != shard.counters.end() &&
+        now - counter->second.learned_at < options_.learned_lately) {
+      continue;
+    }
+    unknown.push_back(id);
+  }
+  return unknown;
+}
+
 /// Makes the next batch when none is on its way. False when there is nothing to send.
 bool ViewCounter::HasBatch() {
   if (!batch_.deltas.empty()) return true;
@@ -188,7 +227,6 @@ bool ViewCounter::HasBatch() {
     Counter& counter = shard.counters[id];
     counter.in_flight = std::exchange(counter.unflushed, 0);
     batch_.deltas.push_back({.id = id, .views = counter.in_flight});
-    counted_now_.push_back(batch_.deltas.back());
   }
   return true;
 }
@@ -273,7 +311,19 @@ void ViewCounter::LearnOfOthers(absl::Duration flush_began) {
   }
   std::vector<ProductId> ids;
   for (const auto& [used_at, id] : used) ids.push_back(id);
-  Learn(ids).IgnoreError();  // the next flush asks again
+  LearnAll(ids).IgnoreError();  // the next flush asks again
+}
+
+absl::Status ViewCounter::LearnAll(std::span<const ProductId> ids) {
+  if (absl::ToInt64Nanoseconds(clock_.Monotonic()) < learn_again_ns_) {
+    return absl::UnavailableError("the totals of views could not be read a moment ago");
+  }
+  while (!ids.empty()) {
+    const auto part = ids.first(std::min(ids.size(), options_.flush_products_max));
+    RETURN_IF_ERROR(LearnPart(part));
+    ids = ids.subspan(part.size());
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ViewCounter::LearnPart(std::span<const ProductId> ids) {

@@ -37,6 +37,8 @@ class ViewCounter {
     /// other servers show here. Of those beyond, a product that was not used for a while shows
     /// other servers' views only when it is loaded or counted again. 0: no other server counts.
     size_t shared_products_max = 0;
+    /// Learn does not ask again for totals that were read so lately: as often as flushes read them.
+    absl::Duration learned_lately = absl::Milliseconds(500);
     /// After totals could not be read, how long Learn does not try: readers wait for it.
     absl::Duration learn_pause = absl::Seconds(1);
     /// A counter that was idle for so long, with nothing to write, is dropped. Must not be less
@@ -44,7 +46,9 @@ class ViewCounter {
     /// store, or the count that it shows could go down.
     absl::Duration idle_max = absl::Minutes(1);
     /// Counters kept (some 100 bytes each). With more, those without anything to write are
-    /// dropped early, the longest idle first, and `forgotten` is told.
+    /// dropped early, the longest idle first, and `forgotten` is told. While nothing can be added
+    /// to the totals none can be dropped: then views of further products are not counted beyond
+    /// twice as many.
     size_t counters_max = 65'536;
     /// How often Stop tries to add what is left, and how long it waits in between.
     int stop_attempts = 5;
@@ -68,6 +72,7 @@ class ViewCounter {
 
   struct Stats {
     int64_t views = 0;               ///< counted
+    int64_t views_dropped = 0;       ///< not counted, as there were too many counters
     int64_t views_flushed = 0;       ///< of those, added to the totals
     int64_t flushes = 0;             ///< batches that were added
     int64_t flush_errors = 0;        ///< batches of which that is not known; they are kept
@@ -85,9 +90,9 @@ class ViewCounter {
   /// count was set back meanwhile, never above the truth. Costs a short lock.
   int64_t Count(ProductId id, int64_t store_count);
 
-  /// Reads the totals of these products, so that what is shown of them is not older than this call,
-  /// as the store's count is. Blocks for one round trip for each `flush_products_max`. Counts no
-  /// views. Does nothing when no other server counts.
+  /// Reads the totals of these products, so that what is shown of them is not older than
+  /// `learned_lately`, as the store's count may be. Blocks for one round trip for each
+  /// `flush_products_max`. Counts no views. Does nothing when no other server counts.
   ///
   /// UNAVAILABLE: they can't be read, or could not be within the last `learn_pause`; what is shown
   /// is what was known.
@@ -110,11 +115,15 @@ class ViewCounter {
 
   void Run();
   void TakeUnflushed();
+  size_t ShardCountersMax() const;
+  std::vector<ViewDelta> TakeUntold();
+  std::vector<ProductId> NotLearnedLately(std::span<const ProductId> ids);
   bool HasBatch();
   absl::Status SendBatch();
   absl::Status SeedMissing(std::span<const std::optional<int64_t>> totals);
   void NoteAdded(std::span<const std::optional<int64_t>> totals);
   void LearnOfOthers(absl::Duration flush_began);
+  absl::Status LearnAll(std::span<const ProductId> ids);
   absl::Status LearnPart(std::span<const ProductId> ids);
   int64_t CountUnflushed();
   void LogChange(const absl::Status& flushed);
@@ -130,11 +139,10 @@ class ViewCounter {
   Counted counted_;
   std::vector<std::unique_ptr<Shard>> shards_;
 
-  std::mutex flush_mutex_;      // one flush at a time; guards the next six
+  std::mutex flush_mutex_;      // one flush at a time; guards the next five
   ViewBatch batch_;             // on its way, until it is known that it was added; else no deltas
   std::vector<ProductId> due_;  // have views to be sent with the next batches
-  std::vector<ViewDelta> counted_now_;  // in the flush under way
-  int64_t sequence_ = 0;                // of the last batch
+  int64_t sequence_ = 0;        // of the last batch
   bool totals_failing_ = false;
   absl::Duration idle_checked_at_;
 

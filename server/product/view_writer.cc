@@ -88,7 +88,6 @@ absl::Status ViewWriter::WriteRound() {
     ASSIGN_OR_RETURN(const std::vector<ViewTotal> totals,
                      totals_.Unstored(options_.batch_products_max));
     if (totals.empty()) return absl::OkStatus();
-    const bool last = static_cast<int>(totals.size()) < options_.batch_products_max;
     RETURN_IF_ERROR(store_.RaiseViews(totals));
     RETURN_IF_ERROR(totals_.NoteStored(totals));
     {
@@ -97,7 +96,7 @@ absl::Status ViewWriter::WriteRound() {
     }
     bool again = false;
     for (const ViewTotal& total : totals) again |= !seen.insert(total.id).second;
-    if (last || again) return absl::OkStatus();
+    if (again) return absl::OkStatus();
   }
 }
 

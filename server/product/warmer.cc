@@ -11,8 +11,8 @@
 
 namespace ecom::product {
 
-Warmer::Warmer(Options options, ProductStore& store, Catalog& catalog, const base::Clock& clock)
-    : options_(options), store_(store), catalog_(catalog), clock_(clock) {
+Warmer::Warmer(Options options, ProductStore& store, Catalog& catalog)
+    : options_(options), store_(store), catalog_(catalog) {
   thread_ = std::thread([this] { Run(); });
   pthread_setname_np(thread_.native_handle(), "product-warmer");
 }
@@ -28,9 +28,7 @@ void Warmer::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-Warmer::Stats Warmer::stats() const {
-  return {.rounds = rounds_, .errors = errors_, .products = products_};
-}
+Warmer::Stats Warmer::stats() const { return {.rounds = rounds_, .errors = errors_}; }
 
 void Warmer::Run() {
   bool failing = false;
@@ -49,21 +47,19 @@ void Warmer::Run() {
 }
 
 absl::Status Warmer::Warm() {
-  const absl::Duration read_at = clock_.Monotonic();
   ASSIGN_OR_RETURN(const std::vector<Product> products,
                    store_.ListProducts({.sort = Sort::kViews, .limit = options_.products}));
+  // Read anew: the catalog knows what changes meanwhile.
+  std::vector<ProductId> ids;
+  for (const Product& product : products) ids.push_back(product.id);
   const size_t step = static_cast<size_t>(options_.step_products);
-  for (size_t begin = 0; begin < products.size(); begin += step) {
+  for (size_t begin = 0; begin < ids.size(); begin += step) {
     if (begin > 0 && !WaitUnlessStopping(options_.step_pause)) return absl::OkStatus();
-    const std::span part =
-        std::span(products).subspan(begin, std::min(step, products.size() - begin));
-    catalog_.Warm(part, read_at);
-    products_ += static_cast<int64_t>(part.size());
+    catalog_.Warm(std::span(ids).subspan(begin, std::min(step, ids.size() - begin)));
   }
   ++rounds_;
-  base::Log(base::Level::kInfo, "the product caches are warm",
-            {{"products", static_cast<int64_t>(products.size())},
-             {"took_ms", absl::ToInt64Milliseconds(clock_.Monotonic() - read_at)}});
+  base::Log(base::Level::kInfo, "the product caches are being warmed",
+            {{"products", static_cast<int64_t>(ids.size())}});
   return absl::OkStatus();
 }
 

@@ -8,7 +8,6 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
 #include "product/catalog.h"
 #include "product/store.h"
 
@@ -24,20 +23,19 @@ class Warmer {
     absl::Duration retry_interval = absl::Seconds(5);
     /// Products; at most Catalog::kPageSizeMax, as they are read like a page of a list.
     int products = 100;
-    /// Products that are put into the caches at once, and the pause between two such puts: what
-    /// others ask meanwhile does not wait behind all of them.
+    /// Products that are read at once, and the pause between two such reads: what others ask
+    /// meanwhile does not wait behind all of them.
     int step_products = 25;
     absl::Duration step_pause = absl::Milliseconds(20);
   };
 
   struct Stats {
-    int64_t rounds = 0;    ///< that ended well
-    int64_t errors = 0;    ///< rounds in which the store failed
-    int64_t products = 0;  ///< put in all rounds
+    int64_t rounds = 0;  ///< that ended well
+    int64_t errors = 0;  ///< rounds in which the store failed
   };
 
-  /// All of these must outlive the warmer. Begins at once.
-  Warmer(Options options, ProductStore& store, Catalog& catalog, const base::Clock& clock);
+  /// Both must outlive the warmer. Begins at once.
+  Warmer(Options options, ProductStore& store, Catalog& catalog);
   ~Warmer();
 
   /// Ends a round under way, and the thread. Idempotent.
@@ -53,10 +51,8 @@ class Warmer {
   const Options options_;
   ProductStore& store_;
   Catalog& catalog_;
-  const base::Clock& clock_;
   std::atomic<int64_t> rounds_ = 0;
   std::atomic<int64_t> errors_ = 0;
-  std::atomic<int64_t> products_ = 0;
   std::mutex mutex_;
   std::condition_variable stop_;
   bool stopping_ = false;  // guarded by mutex_

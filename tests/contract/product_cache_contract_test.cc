@@ -193,6 +193,16 @@ TEST_P(ProductCache, DropsTheSameAgainAndAnOlderOneAfterwards) {
   EXPECT_EQ(VersionFound(), -1);
 }
 
+TEST_P(ProductCache, ForgetsWithoutKeepingAnythingOut) {
+  Put({Version(5)});
+  const std::vector<ProductId> ids = {{1}, {99}};
+  EXPECT_EQ(cache_->Forget(ids), absl::OkStatus());
+  EXPECT_EQ(cache_->Forget({}), absl::OkStatus());
+  EXPECT_EQ(VersionFound(), -1);
+  Put({Version(0)});  // of a product that somebody has made again
+  EXPECT_EQ(VersionFound(), 0);
+}
+
 TEST_P(ProductCache, EndsAtTheNewestVersionWhateverTheOrder) {
   std::vector<std::thread> writers;
   for (int writer = 0; writer < 4; ++writer) {

@@ -31,7 +31,7 @@ class FakeProductCache final : public product::ProductCache {
     std::lock_guard lock(mutex_);
     on_call_ = std::move(callback);
   }
-  void Forget() {
+  void ForgetAll() {
     std::lock_guard lock(mutex_);
     entries_.clear();
   }
@@ -77,6 +77,13 @@ class FakeProductCache final : public product::ProductCache {
     return absl::OkStatus();
   }
 
+  absl::Status Forget(std::span<const product::ProductId> ids) override {
+    if (absl::Status answer = Begin(forget_calls_); !answer.ok()) return answer;
+    std::lock_guard lock(mutex_);
+    for (const product::ProductId id : ids) entries_.erase(id);
+    return absl::OkStatus();
+  }
+
  private:
   /// Without a product: a tombstone.
   struct Entry {
@@ -110,6 +117,7 @@ class FakeProductCache final : public product::ProductCache {
   int find_calls_ = 0;
   int put_calls_ = 0;
   int drop_calls_ = 0;
+  int forget_calls_ = 0;
 };
 
 }  // namespace ecom::tests

@@ -253,6 +253,8 @@ TEST_F(CatalogOf100, ShowsAChangeOfTheStoreAfterTheSoftTtlThoughNobodyReadMeanwh
 }
 
 TEST_F(CatalogOf100, AsksTheStoreOnlyForWhatTheSecondLevelDoesNotHave) {
+  options_.cached_checks_per_second = 0;
+  Make(options_);
   ASSERT_TRUE(Get(1).ok());
   Make(options_);  // another server
   ASSERT_TRUE(Get(1).ok());
@@ -348,10 +350,73 @@ TEST_F(CatalogOf100, KeepsAndRefreshesHotProductsThoughOthersNeedTheirRoom) {
 }
 
 TEST_F(CatalogOf100, IsWarmedInBothLevels) {
-  catalog_->Warm(MakeProducts(3), clock_.Monotonic());
-  for (const int64_t id : {1, 2, 3}) EXPECT_TRUE(catalog_->TryGet({id}).has_value()) << id;
+  const std::vector<ProductId> ids = {{1}, {2}, {3}};
+  catalog_->Warm(ids);
+  catalog_->Stop();  // does what was begun
+  for (const ProductId id : ids) EXPECT_TRUE(catalog_->TryGet(id).has_value()) << id.value;
   EXPECT_EQ(cache_.size(), 3);
-  EXPECT_EQ(store_.find_calls(), 0);
+  EXPECT_EQ(catalog_->stats().reader.l2_hits + catalog_->stats().reader.l2_misses, 0);
+}
+
+TEST_F(CatalogOf100, ShowsWhatTheSecondLevelHasWhileTheStoreStandsStill) {
+  ASSERT_TRUE(Get(2).ok());
+  Make(options_);
+  store_.Hold();
+  Views answers;
+  catalog_->Get({1}, answers.Next());
+  store_.WaitUntilOneIsHeld();
+  EXPECT_TRUE(Get(2).ok());
+  store_.Release();
+  EXPECT_TRUE(answers.WaitFor(1)[0].ok());
+}
+
+TEST_F(CatalogOf100, ShowsAnExpiredProductToThoseWhoWaitForAStoreThatStandsStill) {
+  ASSERT_TRUE(Get(1).ok());
+  clock_.Advance(options_.l1.soft_ttl);
+  store_.Hold();
+  Views answers;
+  catalog_->Get({1}, answers.Next());
+  store_.WaitUntilOneIsHeld();
+  clock_.Advance(options_.expired_wait);
+  EXPECT_TRUE(answers.WaitFor(1)[0].ok()) << "who came first";
+  EXPECT_TRUE(Get(1).ok()) << "who comes later";
+  EXPECT_EQ(catalog_->stats().expired_serves, 2);
+  store_.Release();
+}
+
+TEST_F(CatalogOf100, LooksAtTheStoreForWhatTheSecondLevelHadButNotForAllOfIt) {
+  options_.cached_checks_per_second = 1;
+  for (const int64_t id : {1, 2}) ASSERT_TRUE(Get(id).ok());
+  Make(options_);
+  SetPrice(1, 777);
+  EXPECT_EQ(Get(1)->product->price_minor, MakeProduct(1).price_minor) << "once more";
+  WaitForRefresh(1, 777);
+  EXPECT_TRUE(Get(2).ok());
+  catalog_->Stop();
+  EXPECT_EQ(catalog_->stats().refreshes, 1);
+}
+
+TEST_F(CatalogOf100, HasTheSecondLevelForgetAProductThatIsGone) {
+  ASSERT_TRUE(Get(1).ok());
+  Delete(1);
+  clock_.Advance(options_.l1.soft_ttl);
+  EXPECT_EQ(Get(1).status().code(), absl::StatusCode::kNotFound);
+  for (int i = 0; i < 3; ++i) {
+    clock_.Advance(options_.l1.negative_ttl);
+    EXPECT_EQ(Get(1).status().code(), absl::StatusCode::kNotFound) << "and does not come back";
+  }
+}
+
+TEST_F(CatalogOf100, ListsPopularProductsHoweverLongTheReadTook) {
+  store_.Hold();
+  Pages pages;
+  catalog_->ListPopular(20, pages.Next());
+  store_.WaitUntilOneIsHeld();
+  clock_.Advance(options_.l1.hard_ttl);
+  store_.Release();
+  const auto page = pages.WaitFor(1)[0];
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_EQ(page->products.size(), 20u);
 }
 
 TEST_F(CatalogOf100, ForgetsAProductThatIsGone) {
@@ -364,6 +429,7 @@ TEST_F(CatalogOf100, ForgetsAProductThatIsGone) {
 TEST_F(CatalogOf100, ServesAnExpiredProductWithinTheHardTtlWhenTheStoreFails) {
   ASSERT_TRUE(Get(1).ok());
   store_.AnswerWith(absl::UnavailableError("failed by the test"));
+  cache_.AnswerWith(absl::UnavailableError("failed by the test"));
   clock_.Advance(options_.l1.hard_ttl - absl::Milliseconds(1));
   const auto answer = Get(1);
   ASSERT_TRUE(answer.ok()) << answer.status();
@@ -373,6 +439,7 @@ TEST_F(CatalogOf100, ServesAnExpiredProductWithinTheHardTtlWhenTheStoreFails) {
   EXPECT_EQ(Get(1).status().code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(Get(2).status().code(), absl::StatusCode::kUnavailable);
   store_.AnswerWith(absl::OkStatus());
+  clock_.Advance(absl::Seconds(1));  // it was left alone meanwhile
   EXPECT_EQ(Get(1)->view_count, 3);
 }
 

@@ -29,18 +29,33 @@ class Reader : public testing::Test {
  protected:
   Reader() { backend_.PutProducts(MakeProducts(5)); }
 
-  TieredReader::Result Find(const std::vector<ProductId>& ids,
-                            Freshness freshness = Freshness::kAnyLevel) {
-    return reader_.Find(ids, freshness);
+  /// What is read of both levels, and what the store was asked for.
+  struct Both {
+    std::vector<std::shared_ptr<const Product>> products;
+    TieredReader::Result stored;
+  };
+
+  Both Find(const std::vector<ProductId>& ids) { return FindOf(reader_, ids); }
+
+  static Both FindOf(TieredReader& reader, const std::vector<ProductId>& ids) {
+    Both both{.products = reader.FindCached(ids), .stored = {}};
+    std::vector<ProductId> missing;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (both.products[i] == nullptr) missing.push_back(ids[i]);
+    }
+    both.stored = reader.FindStored(missing);
+    size_t next = 0;
+    for (auto& product : both.products) {
+      if (product == nullptr) product = both.stored.products[next++];
+    }
+    return both;
   }
 
-  void FindAndFill(const std::vector<ProductId>& ids, Freshness freshness = Freshness::kAnyLevel) {
-    reader_.Fill(Find(ids, freshness));
-  }
+  void FindAndFill(const std::vector<ProductId>& ids) { reader_.Fill(Find(ids).stored); }
 
   /// The ids of what was read; 0 where there is none.
-  static std::vector<int64_t> IdsOf(const TieredReader::Result& result) {
-    EXPECT_TRUE(result.status.ok()) << result.status;
+  static std::vector<int64_t> IdsOf(const Both& result) {
+    EXPECT_TRUE(result.stored.status.ok()) << result.stored.status;
     std::vector<int64_t> ids;
     for (const auto& product : result.products) ids.push_back(product ? product->id.value : 0);
     return ids;
@@ -55,7 +70,7 @@ class Reader : public testing::Test {
   TieredReader::Result FindDuring(absl::Duration duration, const std::vector<ProductId>& ids) {
     TieredReader::Result result;
     store_.Hold();
-    std::thread caller([&] { result = Find(ids); });
+    std::thread caller([&] { result = reader_.FindStored(ids); });
     store_.WaitUntilOneIsHeld();
     clock_.Advance(duration);
     store_.Release();
@@ -98,7 +113,7 @@ TEST_F(Reader, AsksNobodyForNothing) {
 }
 
 TEST_F(Reader, FillsTheCacheOnlyWhenToldTo) {
-  const TieredReader::Result result = Find({{1}, {2}});
+  const TieredReader::Result result = Find({{1}, {2}}).stored;
   EXPECT_EQ(cache_.put_calls(), 0) << "a caller would wait for it";
   reader_.Fill(result);
   EXPECT_EQ(cache_.put_calls(), 1);
@@ -120,12 +135,23 @@ TEST_F(Reader, FillsNothingThatDoesNotExist) {
   EXPECT_EQ(cache_.size(), 1);
 }
 
+TEST_F(Reader, HasTheCacheForgetWhatIsGoneFromTheStore) {
+  const Product gone = MakeProduct(99);
+  ASSERT_TRUE(cache_.Put({&gone, 1}).ok());
+  reader_.Fill(reader_.FindStored({{99}}));
+  EXPECT_EQ(PriceInCache({99}), -1);
+  ASSERT_TRUE(cache_.Put({&gone, 1}).ok());
+  store_.AnswerWith(kFailure);
+  reader_.Fill(reader_.FindStored({{99}}));
+  EXPECT_NE(PriceInCache({99}), -1) << "nobody knows";
+}
+
 TEST_F(Reader, GoesPastTheCacheToTheStoreAndRefreshesWhatIsThere) {
   Product stale = MakeProduct(1);
   stale.price_minor = 1;  // as before a person changed it by SQL, which leaves the version alone
   ASSERT_TRUE(cache_.Put({&stale, 1}).ok());
   EXPECT_EQ(Find({{1}}).products[0]->price_minor, 1);
-  const TieredReader::Result fresh = Find({{1}}, Freshness::kStore);
+  const TieredReader::Result fresh = reader_.FindStored({{1}});
   EXPECT_EQ(fresh.products[0]->price_minor, MakeProduct(1).price_minor);
   reader_.Fill(fresh);
   EXPECT_EQ(PriceInCache({1}), MakeProduct(1).price_minor);
@@ -134,10 +160,9 @@ TEST_F(Reader, GoesPastTheCacheToTheStoreAndRefreshesWhatIsThere) {
 
 TEST_F(Reader, DoesWithoutASecondLevel) {
   TieredReader reader({}, nullptr, store_, clock_);
-  const ProductId id = {1};
-  const TieredReader::Result result = reader.Find({&id, 1}, Freshness::kAnyLevel);
+  const Both result = FindOf(reader, {{1}});
   EXPECT_EQ(IdsOf(result), std::vector<int64_t>{1});
-  reader.Fill(result);
+  reader.Fill(result.stored);
   EXPECT_EQ(reader.stats().l2_misses + reader.stats().l2_skipped + reader.stats().fills, 0);
 }
 
@@ -149,7 +174,7 @@ TEST_F(Reader, ReadsFromTheStoreWhileTheCacheFails) {
 }
 
 TEST_F(Reader, CountsAFillThatFails) {
-  const TieredReader::Result result = Find({{1}});
+  const TieredReader::Result result = reader_.FindStored({{1}});
   cache_.AnswerWith(kFailure);
   reader_.Fill(result);
   EXPECT_EQ(reader_.stats().fills, 1);
@@ -162,8 +187,8 @@ TEST_F(Reader, SkipsACacheThatKeepsFailingUntilItAnswersAgain) {
   EXPECT_EQ(reader_.stats().breaker, CircuitBreaker::State::kOpen);
   for (int i = 0; i < 10; ++i) FindAndFill({{1}});
   EXPECT_EQ(cache_.find_calls(), 2);
-  EXPECT_EQ(cache_.put_calls(), 0);
-  EXPECT_EQ(reader_.stats().l2_skipped, 20);
+  EXPECT_EQ(cache_.put_calls(), 2) << "judged apart: reads may work while writes do not";
+  EXPECT_EQ(reader_.stats().l2_skipped, 10 + 8);
   EXPECT_EQ(store_.find_calls(), 12);
 
   cache_.AnswerWith(absl::OkStatus());
@@ -176,13 +201,13 @@ TEST_F(Reader, SkipsACacheThatKeepsFailingUntilItAnswersAgain) {
 TEST_F(Reader, AnswersWithWhatTheCacheHasWhenTheStoreFails) {
   FindAndFill({{1}});
   store_.AnswerWith(kFailure);
-  const TieredReader::Result result = Find({{1}, {2}});
-  EXPECT_EQ(result.status, kFailure);
+  const Both result = Find({{1}, {2}});
+  EXPECT_EQ(result.stored.status, kFailure);
   ASSERT_NE(result.products[0], nullptr);
   EXPECT_EQ(result.products[1], nullptr);
   EXPECT_EQ(reader_.stats().store_errors, 1);
-  EXPECT_TRUE(Find({{1}}).status.ok()) << "the store was not needed";
-  reader_.Fill(result);
+  EXPECT_TRUE(Find({{1}}).stored.status.ok()) << "the store was not needed";
+  reader_.Fill(result.stored);
   EXPECT_EQ(cache_.put_calls(), 1) << "that of the beginning";
 }
 
@@ -195,15 +220,28 @@ TEST_F(Reader, FillsWhatTookTwoSecondsToReadAndNothingOlder) {
   EXPECT_EQ(reader_.stats().store_read_time, absl::Seconds(4) + absl::Microseconds(1));
 }
 
+TEST_F(Reader, LeavesAStoreAloneThatKeepsFailingUntilItAnswersAgain) {
+  store_.AnswerWith(kFailure);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(reader_.FindStored({{1}}).status, kFailure);
+  EXPECT_EQ(reader_.stats().store_breaker, CircuitBreaker::State::kOpen);
+  EXPECT_TRUE(absl::IsUnavailable(reader_.FindStored({{1}}).status));
+  EXPECT_EQ(store_.find_calls(), 3);
+  EXPECT_EQ(reader_.stats().store_skipped, 1);
+  store_.AnswerWith(absl::OkStatus());
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_TRUE(reader_.FindStored({{1}}).status.ok());
+  EXPECT_EQ(reader_.stats().store_breaker, CircuitBreaker::State::kClosed);
+}
+
 TEST_F(Reader, FillsNothingThatItIsToldToTooLate) {
-  const TieredReader::Result result = Find({{1}});
+  const TieredReader::Result result = reader_.FindStored({{1}});
   clock_.Advance(absl::Seconds(3));
   reader_.Fill(result);
   EXPECT_EQ(cache_.put_calls(), 0);
 }
 
 TEST_F(Reader, CannotUndoAChangeByAFillThatWasReadBeforeIt) {
-  const TieredReader::Result before = Find({{1}});
+  const TieredReader::Result before = reader_.FindStored({{1}});
   const auto changed = backend_.store().UpdateProduct({1}, {.price_minor = 42});
   ASSERT_TRUE(changed.ok());
   ASSERT_TRUE(cache_.Drop({.id = {1}, .version = changed->version}).ok());
@@ -214,7 +252,7 @@ TEST_F(Reader, CannotUndoAChangeByAFillThatWasReadBeforeIt) {
 }
 
 TEST_F(Reader, MeasuresHowLongAFillTakes) {
-  const TieredReader::Result result = Find({{1}});
+  const TieredReader::Result result = reader_.FindStored({{1}});
   cache_.OnCall([&] { clock_.Advance(absl::Milliseconds(7)); });
   reader_.Fill(result);
   EXPECT_EQ(reader_.stats().fill_time, absl::Milliseconds(7));
@@ -226,14 +264,14 @@ TEST_F(Reader, ServesManyThreadsAtOnce) {
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&, i] {
       for (int k = 0; k < 100; ++k) {
-        if (k % 10 == i) cache_.Forget();
+        if (k % 10 == i) cache_.ForgetAll();
         const std::vector<ProductId> ids = {{1 + k % 5}, {99}};
-        const auto result = reader_.Find(ids, k % 3 ? Freshness::kAnyLevel : Freshness::kStore);
-        if (!result.status.ok() || result.products[0] == nullptr ||
+        const Both result = FindOf(reader_, ids);
+        if (!result.stored.status.ok() || result.products[0] == nullptr ||
             result.products[0]->id != ids[0] || result.products[1] != nullptr) {
           ++wrong;
         }
-        reader_.Fill(result);
+        reader_.Fill(result.stored);
       }
     });
   }

@@ -337,6 +337,7 @@ class SharedViews : public testing::Test {
   static ViewCounter::Options ByHand() {
     return {.flush_interval = absl::Hours(1),
             .shared_products_max = 4'096,
+            .learned_lately = absl::ZeroDuration(),
             .stop_retry_delay = absl::ZeroDuration()};
   }
 

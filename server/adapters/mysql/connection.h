@@ -124,6 +124,10 @@ class Connection {
   bool usable() const { return usable_; }
   void Abandon() { usable_ = false; }
 
+  /// Has this session end instead of being used again, though nothing is wrong with it.
+  void Discard() { discarded_ = true; }
+  bool discarded() const { return discarded_; }
+
  private:
   friend class Statement;
 
@@ -134,6 +138,7 @@ class Connection {
 
   st_mysql* handle_;
   bool usable_ = true;
+  bool discarded_ = false;
   absl::flat_hash_map<std::string, std::unique_ptr<PreparedStatement>> statements_;
 };
 

@@ -43,9 +43,9 @@ void ConnectionPool::Release(std::unique_ptr<Connection> connection) {
   {
     std::lock_guard lock(mutex_);
     --leased_;
-    if (connection->usable()) {
+    if (connection->usable() && !connection->discarded()) {
       idle_.push_back({std::move(connection), absl::Now()});
-    } else {
+    } else if (!connection->usable()) {
       // What broke this one has probably broken the others: one error for an outage is enough.
       abandoned.swap(idle_);
     }

@@ -209,11 +209,11 @@ absl::Status WriteDown(Connection& connection, const RecordRules& rules, absl::T
   return InsertProgress(connection, rules);
 }
 
-/// A lock by name in the database server, which ends with its connection at the latest.
 /// Between two looks at whether the lock is still held: a rebuild waits for the recorders for up to
 /// 30 s. A process that stands still in the middle of one holds the others up for so long.
 constexpr int kGatesLockIdleSeconds = 60;
 
+/// A lock by name in the database server, which ends with its connection at the latest.
 class MysqlGateLock final : public coupon::GateLock {
  public:
   explicit MysqlGateLock(ConnectionPool::Lease connection) : connection_(std::move(connection)) {}
@@ -221,7 +221,7 @@ class MysqlGateLock final : public coupon::GateLock {
   MysqlGateLock& operator=(const MysqlGateLock&) = delete;
   ~MysqlGateLock() override {
     Ask("SELECT COALESCE(RELEASE_LOCK(" ECOM_GATES_LOCK_NAME "), 0)");
-    connection_->Abandon();  // its session is not like the others'
+    connection_->Discard();  // its session is not like the others'
   }
 
   bool Held() override {
@@ -354,7 +354,7 @@ absl::StatusOr<std::unique_ptr<coupon::GateLock>> MysqlCouponStore::LockGates(ab
   const int64_t wait_s = absl::ToInt64Seconds(wait);
   ASSIGN_OR_RETURN(const bool answered, select.Bind(wait_s).Step());
   if (!answered || select.Int(0) != 1) {
-    connection->Abandon();
+    connection->Discard();
     return nullptr;
   }
   return std::make_unique<MysqlGateLock>(std::move(connection));

@@ -90,6 +90,14 @@ absl::Status RedisProductCache::Drop(const ProductVersion& change) {
   return Unavailable(writes_.RunScripts({&call, 1}).status());
 }
 
+absl::Status RedisProductCache::Forget(std::span<const ProductId> ids) {
+  if (ids.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckCount(ids.size()));
+  Command forget = {"DEL"};
+  for (const ProductId id : ids) forget.push_back(KeyOf(id));
+  return Unavailable(writes_.Run({&forget, 1}).status());
+}
+
 std::string RedisProductCache::JitteredTtlMillis() {
   std::lock_guard lock(random_mutex_);
   const double share = absl::Uniform(random_, 1 - kTtlJitter, 1 + kTtlJitter);

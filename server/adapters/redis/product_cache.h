@@ -58,6 +58,9 @@ class RedisProductCache final : public product::ProductCache {
   /// Takes effect in a Redis that is full, too.
   absl::Status Drop(const product::ProductVersion& change) override;
 
+  /// As the port says; INVALID_ARGUMENT: more than kProductsMax.
+  absl::Status Forget(std::span<const product::ProductId> ids) override;
+
  private:
   std::string JitteredTtlMillis();
 

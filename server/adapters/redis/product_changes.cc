@@ -50,6 +50,7 @@ RedisProductChanges::Stats RedisProductChanges::stats() const {
 void RedisProductChanges::CutOff(const absl::Status& status) {
   link_.reset();
   connected_ = false;
+  connect_after_ = MonotonicNow() + options_.reconnect_pause;
   if (!cut_off_) {
     base::Log(base::Level::kWarn, "changes of products can't be heard", {{"error", status}});
   }
@@ -64,7 +65,6 @@ bool RedisProductChanges::Connect(absl::Time deadline) {
     const absl::Status subscribed = Subscribe(MonotonicNow() + options_.connect_timeout);
     if (subscribed.ok()) break;
     CutOff(subscribed);
-    connect_after_ = MonotonicNow() + options_.reconnect_pause;
   }
   if (cut_off_) base::Log(base::Level::kInfo, "changes of products are heard again");
   cut_off_ = false;
