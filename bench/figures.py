@@ -9,6 +9,7 @@ import statistics
 LATENCIES = ("p50_ms", "p95_ms", "p99_ms", "p99_9_ms", "max_ms")
 # What JSON can say in place of infinity; no run takes as long.
 LONGEST_LAG_SECONDS = 86_400
+SHED = "503 CM503"
 OUTCOMES = ("accepted", "sold_out", "duplicate", "error")
 
 
@@ -54,6 +55,18 @@ def lag(histograms):
     in_ms = {q: bucket_of_quantile(buckets, q) for q in (0.5, 0.95, 0.99, 0.999)}
     return {"claims": buckets.get("+Inf", 0), "buckets": buckets,
             **{f"p{100 * q:g}".replace(".", "_") + "_ms_at_most": None if s is None else 1000 * s for q, s in in_ms.items()}}
+
+
+def unexpected(report, wanted, may_shed):
+    """The answers that a leg must not have had, {code: how many}. `may_shed`: 503s are no mistake, but an error
+    among the others: a server that is asked for more than it can do refuses."""
+    wrong = {name for name in OUTCOMES if name != wanted and report["outcomes"][name]["total"]}
+    if may_shed and wrong == {"error"}:
+        served = sum(report["outcomes"][name]["total"] for name in OUTCOMES if name != "error")
+        shed = sum(count for code, count in report["total_by_code"].items() if code == SHED)
+        if shed + served == sum(report["total_by_code"].values()):
+            return {}
+    return report["total_by_code"] if wrong else {}
 
 
 def key_of(leg):
@@ -187,9 +200,9 @@ def judge(parts, backend):
         verdicts.append({"part": part, "what": f"{named(wanted)}: {WORDS['.'.join(p for p in path if p != 'median')]}",
                          "rule": f"{rule} {bound:g}", "value": value, "ok": ok})
     for part, content in parts.items():
-        peak = max((sum(f["usage"][name]["rss_peak_mib"] for name in ("ecom-server", "ecom-gateway"))
-                    for f in content.get("figures", [])
-                    if {"ecom-server", "ecom-gateway"} <= set(f.get("usage", {}))), default=None)
+        both = ("ecom-server", "ecom-gateway")
+        usages = [f.get("usage", {}) for f in content.get("figures", [])] + list(content.get("usage", {}).values())
+        peak = max((sum(usage[name]["rss_peak_mib"] for name in both) for usage in usages if set(both) <= set(usage)), default=None)
         if peak is not None:
             verdicts.append({"part": part, "what": "server and gateway, RSS in MiB", "rule": f"<= {RSS_LOADED_MIB_MAX}",
                              "value": round(peak, 1), "ok": peak <= RSS_LOADED_MIB_MAX})

@@ -214,7 +214,7 @@ def scenarios_of_kit(options):
     """Both scenarios, with think time and without. Without building: what was measured before is measured here."""
     if options.bin != RELEASE:
         raise Failed(f"compose/local/run knows only {RELEASE}")
-    content = {"summaries": {}, "usage": {}, "figures": []}
+    content = {"summaries": {}, "usage": {}, "figures": [], "accepted": 0, "rows": 0}
     for variant, no_think in (("think time", False), ("no think time", True)):
         wanted = argparse.Namespace(backend=options.backend, short=options.short, no_think=no_think, rate=0, stock=1000,
                                     generator="ecom-scenario")
@@ -223,6 +223,8 @@ def scenarios_of_kit(options):
             content["summaries"][f"{name}, {variant}"] = measured["summaries"][name]
             content["usage"][f"{name}, {variant}"] = measured["usage"][name]
         content["generator"] = measured["generator"]
+        content["accepted"] += measured["accepted"]
+        content["rows"] += measured["rows"]
     return {**content, "stock": 1000, "ledger": "clean"}
 
 

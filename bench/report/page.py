@@ -4,10 +4,10 @@ import base64
 from html import escape
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: 0.2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.82rem; width: 100%; }
-th, td { text-align: right; padding: 0.2rem 0.5rem; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
+th, td { text-align: right; padding: 0.2rem 0.4rem; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 13rem; } th { font-weight: 600; }
 .scroll { overflow-x: auto; } img { max-width: 100%; height: auto; display: block; margin: 1rem 0; }
 .facts td { text-align: left; white-space: normal; } .facts td:first-child { color: #666; width: 9rem; min-width: 9rem; }

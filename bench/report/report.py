@@ -27,7 +27,8 @@ def number(value, digits=3):
     """A number as short as it says the same."""
     if value is None:
         return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+    # 999.9 has more digits before the point than are wanted, and would become 1e+03.
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
 
 
 def facts(result):
@@ -83,7 +84,7 @@ def part_section(part, content):
     figures = [f for f in content.get("figures", []) if f["kind"] != "grown"]
     if figures:
         body += page.table(["", "answer", "measured", "/s", "of limit", *(f"{name} ms" for _, name in plots.PERCENTILES),
-                            "p50 to limit's"], figure_rows(figures))
+                            "p50 of limit"], figure_rows(figures))
         names = [p for p in plots.PROCESSES if any(p in f.get("usage", {}) for f in figures)]
         body += "<p class=small>CPU in cores (median) and RSS in MiB (most) of each process:</p>\n"
         body += page.table(["", *names], [(figure_name(f), *(used(f["usage"].get(p)) for p in names)) for f in figures])
@@ -96,6 +97,12 @@ def part_section(part, content):
     summaries = content.get("summaries", {})
     if summaries:
         body += page.table(["", "answer", "count", "/s", "avg ms", "p50", "p95", "p99", "p99.9", "max"], summary_rows(summaries))
+    usage = content.get("usage", {})
+    if usage:
+        names = [p for p in plots.PROCESSES if any(p in processes for processes in usage.values())]
+        body += page.table(["CPU in cores / RSS in MiB", *names], [
+            (name, *(f"{processes[p]['cpu_cores']:.2f} / {processes[p]['rss_peak_mib']:.0f}" if p in processes else "" for p in names))
+            for name, processes in usage.items()])
     return Html(body)
 
 
