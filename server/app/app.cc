@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "app/build_info.h"
 #include "app/metrics.h"
+#include "app/process_stats.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 
@@ -198,6 +199,11 @@ absl::Status App::StartWork() {
   }
   reconciler_->Start();
   StartViewWriter();
+  std::lock_guard lock(mutex_);
+  log_watch_ = std::make_unique<LogWatch>(
+      LogWatch::Options{},
+      LogWatch::Deps{.progress = backing_->progress(),
+                     .count_dead_letters = [this] { return backing_->CountDeadLetters(); }});
   return absl::OkStatus();
 }
 
@@ -251,6 +257,7 @@ void App::Stop() {
     server_->SetServing(false);
     absl::SleepFor(kLameDuck);
   }
+  if (log_watch_) log_watch_->BeginStop();
   if (reconciler_) {
     reconciler_->Stop();  // first: calls that wait for a gate would outlast the drain
   }
@@ -266,6 +273,7 @@ void App::Stop() {
   const absl::Duration log_drain = alone ? drain_timeout : std::min(drain_timeout, kSharedLogDrain);
   for (const auto& recorder : recorders_) recorder->BeginStop(log_drain);
   for (const auto& recorder : recorders_) recorder->Stop(log_drain);
+  if (log_watch_) log_watch_->Stop();
   if (backing_) backing_->CloseSources();
   if (admin_) admin_->Stop();
   base::Log(base::Level::kInfo, "stopped");
@@ -283,9 +291,13 @@ std::vector<ComponentHealth> App::Health() {
 std::string App::Metrics() {
   return RenderMetrics({.issuer = issuer_ ? issuer_->stats() : coupon::Issuer::Stats{},
                         .recorder = RecorderStats(),
+                        .last_recorded = LastRecorded(),
                         .reconciler = reconciler_->stats(),
                         .catalog = catalog_ ? catalog_->stats() : product::Catalog::Stats{},
                         .view_writer = ViewWriterStats(),
+                        .log = LogSight(),
+                        .process = ReadProcessStats(),
+                        .started_at = started_at_,
                         .calls_in_flight = CallsInFlight()});
 }
 
@@ -294,6 +306,22 @@ coupon::Recorder::Stats App::RecorderStats() {
   std::lock_guard lock(mutex_);
   for (const auto& recorder : recorders_) sum += recorder->stats();
   return sum;
+}
+
+/// Of the recorder that has waited longest: the others must not hide that it is stuck.
+std::optional<absl::Time> App::LastRecorded() {
+  std::optional<absl::Time> earliest;
+  std::lock_guard lock(mutex_);
+  for (const auto& recorder : recorders_) {
+    const absl::Time success = recorder->stats().last_success;
+    earliest = std::min(earliest.value_or(success), success);
+  }
+  return earliest;
+}
+
+LogWatch::Sight App::LogSight() {
+  std::lock_guard lock(mutex_);
+  return log_watch_ ? log_watch_->sight() : LogWatch::Sight{};
 }
 
 product::ViewWriter::Stats App::ViewWriterStats() {

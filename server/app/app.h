@@ -16,6 +16,7 @@
 #include "app/admin_server.h"
 #include "app/backing.h"
 #include "app/config.h"
+#include "app/log_watch.h"
 #include "app/sample_data.h"
 #include "base/clock.h"
 #include "coupon/claim_writer.h"
@@ -69,6 +70,8 @@ class App {
   std::string Metrics();
   std::vector<Meter> Meters();
   coupon::Recorder::Stats RecorderStats();
+  std::optional<absl::Time> LastRecorded();
+  LogWatch::Sight LogSight();
   product::ViewWriter::Stats ViewWriterStats();
   std::vector<std::pair<int64_t, int64_t>> HotProducts() const;
   int64_t CallsInFlight() const;
@@ -96,6 +99,7 @@ class App {
   std::unique_ptr<product::ViewWriter> view_writer_;  // guarded by mutex_
   std::unique_ptr<product::ChangeListener> change_listener_;
   std::unique_ptr<product::Warmer> warmer_;
+  std::unique_ptr<LogWatch> log_watch_;  // guarded by mutex_
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<AdminServer> admin_;
   std::thread starter_;  // last: runs on the members above

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -52,6 +53,10 @@ class Backing {
   virtual coupon::LogProgress& progress() = 0;
   virtual coupon::DeadLetters& dead_letters() = 0;
   virtual coupon::IssueFeed& feed() = 0;
+
+  /// How many dead letters wait for a person. Some round trips; one caller at a time. UNAVAILABLE,
+  /// FAILED_PRECONDITION: unknown; ask again.
+  virtual absl::StatusOr<int64_t> CountDeadLetters() = 0;
 
   /// Opens the sources that this process reads, each for one recorder. Call it once.
   virtual absl::StatusOr<std::vector<coupon::ClaimSource*>> OpenSources() = 0;

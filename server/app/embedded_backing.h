@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,6 +41,7 @@ class EmbeddedBacking final : public Backing {
   coupon::LogProgress& progress() override { return log_; }
   coupon::DeadLetters& dead_letters() override { return log_; }
   coupon::IssueFeed& feed() override { return feed_; }
+  absl::StatusOr<int64_t> CountDeadLetters() override { return log_.CountDeadLetters(); }
   absl::StatusOr<std::vector<coupon::ClaimSource*>> OpenSources() override {
     return std::vector<coupon::ClaimSource*>{&log_};
   }

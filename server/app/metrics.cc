@@ -3,12 +3,13 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
-#include <initializer_list>
+#include <algorithm>
 #include <limits>
 #include <sstream>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "app/build_info.h"
 
 namespace ecom::app {
@@ -18,33 +19,43 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
+/// The contract's names; the embedded log goes by the same.
+constexpr char kTopic[] = "coupon-issue";
+constexpr char kGroup[] = "coupon-issue-group";
+
+/// In Prometheus's units: seconds, and seconds since 1970.
+struct Number {
+  Number(int64_t count) : value(static_cast<double>(count)) {}
+  Number(absl::Duration duration) : value(absl::ToDoubleSeconds(duration)) {}
+  Number(absl::Time time) : Number(std::max(time, absl::UnixEpoch()) - absl::UnixEpoch()) {}
+
+  double value;
+};
+
 struct Sample {
   std::vector<ClientMetric::Label> labels;
-  int64_t value = 0;
+  Number number;
 };
 
 MetricFamily Family(const char* name, const char* help, MetricType type,
-                    std::initializer_list<Sample> samples) {
+                    const std::vector<Sample>& samples) {
   MetricFamily family{.name = name, .help = help, .type = type, .metric = {}};
   for (const Sample& sample : samples) {
     ClientMetric& metric = family.metric.emplace_back();
     metric.label = sample.labels;
-    const double value = static_cast<double>(sample.value);
     if (type == MetricType::Counter) {
-      metric.counter.value = value;
+      metric.counter.value = sample.number.value;
     } else {
-      metric.gauge.value = value;
+      metric.gauge.value = sample.number.value;
     }
   }
   return family;
 }
 
-Sample Result(const char* result, int64_t value) {
-  return {.labels = {{"result", result}}, .value = value};
-}
+Sample Result(const char* result, int64_t value) { return {{{"result", result}}, value}; }
 
 Sample Cache(const char* level, const char* result, int64_t value) {
-  return {.labels = {{"level", level}, {"result", result}}, .value = value};
+  return {{{"level", level}, {"result", result}}, value};
 }
 
 /// Count and sum of durations, without quantiles.
@@ -76,18 +87,66 @@ MetricFamily RowDelays(const coupon::Recorder::Stats& recorder) {
   return family;
 }
 
+/// What is known of each partition of the log.
+std::vector<Sample> OfPartitions(const std::optional<coupon::LogPositions>& positions) {
+  std::vector<Sample> samples;
+  if (!positions) return samples;
+  for (const auto& [partition, position] : *positions) {
+    samples.push_back(
+        {{{"group", kGroup}, {"topic", kTopic}, {"partition", absl::StrCat(partition)}}, position});
+  }
+  return samples;
+}
+
+std::optional<coupon::LogPositions> LagOf(const LogWatch::Sight& log) {
+  if (!log.ends || !log.committed) return std::nullopt;
+  coupon::LogPositions lag;
+  for (const auto& [partition, end] : *log.ends) {
+    const auto committed = log.committed->find(partition);
+    if (committed != log.committed->end()) {
+      lag[partition] = std::max<int64_t>(end - committed->second, 0);
+    }
+  }
+  return lag;
+}
+
+template <typename T>
+std::vector<Sample> IfKnown(const std::optional<T>& value) {
+  if (!value) return {};
+  return {{{}, *value}};
+}
+
+void AddProcess(const ProcessStats& process, absl::Time started_at,
+                std::vector<MetricFamily>& families) {
+  families.insert(families.end(), {Family("process_cpu_seconds_total", "User and system CPU time.",
+                                          MetricType::Counter, {{{}, process.cpu}}),
+                                   Family("process_resident_memory_bytes", "Resident memory.",
+                                          MetricType::Gauge, {{{}, process.resident_bytes}}),
+                                   Family("process_virtual_memory_bytes", "Virtual memory.",
+                                          MetricType::Gauge, {{{}, process.virtual_bytes}}),
+                                   Family("process_threads", "Threads.", MetricType::Gauge,
+                                          {{{}, process.threads}}),
+                                   Family("process_open_fds", "Open file descriptors.",
+                                          MetricType::Gauge, {{{}, process.open_fds}}),
+                                   Family("process_max_fds", "File descriptors that may be open.",
+                                          MetricType::Gauge, {{{}, process.fds_max}}),
+                                   Family("process_start_time_seconds", "When the process started.",
+                                          MetricType::Gauge, {{{}, started_at}})});
+}
+
 }  // namespace
 
 std::string RenderMetrics(const MetricsSnapshot& snapshot) {
-  const auto& [issuer, recorder, reconciler, catalog, view_writer, calls_in_flight] = snapshot;
-  const std::vector<MetricFamily> families = {
+  const auto& [issuer, recorder, last_recorded, reconciler, catalog, view_writer, log, process,
+               started_at, calls_in_flight] = snapshot;
+  std::vector<MetricFamily> families = {
       Family("coupon_issue_total", "Claims by how far they came and how they ended.",
              MetricType::Counter,
              {Result("requested", issuer.requested), Result("admitted", issuer.admitted),
-              Result("queued", issuer.queued), Result("replayed", issuer.replayed),
-              Result("duplicate", issuer.duplicate), Result("not_found", issuer.unknown_coupon),
-              Result("not_open", issuer.not_open), Result("sold_out", issuer.sold_out),
-              Result("unavailable", issuer.unavailable),
+              Result("acked", issuer.queued), Result("recorded", recorder.issued),
+              Result("replayed", issuer.replayed), Result("duplicate", issuer.duplicate),
+              Result("not_found", issuer.unknown_coupon), Result("not_open", issuer.not_open),
+              Result("sold_out", issuer.sold_out), Result("unavailable", issuer.unavailable),
               Result("unknown_outcome", issuer.unknown_outcome)}),
       Family("coupon_recorded_total", "Log records by what became of them.", MetricType::Counter,
              {Result("issued", recorder.issued), Result("duplicate", recorder.duplicate),
@@ -97,22 +156,33 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
              {{{}, recorder.published}}),
       RowDelays(recorder),
       Family("coupon_consumer_last_success_timestamp_seconds",
-             "When a batch was recorded last, or the log was seen to be empty.", MetricType::Gauge,
-             {{{}, absl::ToUnixSeconds(recorder.last_success)}}),
+             "When the recorder that has waited longest recorded a batch last, or found the log "
+             "empty.",
+             MetricType::Gauge, IfKnown(last_recorded)),
+      Family("kafka_consumer_lag", "Records of the log that are not recorded yet.",
+             MetricType::Gauge, OfPartitions(LagOf(log))),
+      Family("kafka_consumer_committed_offset", "Up to where the log is recorded.",
+             MetricType::Gauge, OfPartitions(log.committed)),
+      Family("coupon_dead_letters", "Dead letters that nobody has dealt with.", MetricType::Gauge,
+             IfKnown(log.dead_letters)),
       Family("coupon_gate_rebuilds_total", "Gates built anew.", MetricType::Counter,
              {{{}, reconciler.rebuilds}}),
       Family("coupon_republished_total", "Reservations that were appended again.",
              MetricType::Counter, {{{}, reconciler.republished}}),
       Family("coupon_settled_late_total", "Reservations whose row the gate had not heard of.",
              MetricType::Counter, {{{}, reconciler.settled}}),
-      Family("coupon_gates_closed", "Gates that ought to admit and do not.", MetricType::Gauge,
-             {{{}, reconciler.gates_closed}}),
-      Family("coupon_gates_open", "Gates that admit.", MetricType::Gauge,
-             {{{}, reconciler.gates_open}}),
+      Family("coupon_gate_state", "Gates that ought to admit, by whether they do.",
+             MetricType::Gauge,
+             {{{{"state", "open"}}, reconciler.gates_open},
+              {{{"state", "closed"}}, reconciler.gates_closed}}),
+      Family("coupon_stock_remaining", "Units that open gates still have, at the last pass.",
+             MetricType::Gauge, {{{}, reconciler.stock}}),
       Family("coupon_reservations", "Claims accepted and not yet recorded, at the last pass.",
              MetricType::Gauge, {{{}, reconciler.reservations}}),
       Family("coupon_reconcile_drift", "Gates that contradicted the rows in the last pass.",
              MetricType::Gauge, {{{}, reconciler.drifting}}),
+      Family("coupon_reconcile_drifts_total", "How often a gate contradicted the rows.",
+             MetricType::Counter, {{{}, reconciler.drifts}}),
       Family("product_cache_requests_total", "Product reads by cache level and result.",
              MetricType::Counter,
              {Cache("l1", "hit", catalog.l1_hits), Cache("l1", "miss", catalog.l1_misses),
@@ -177,8 +247,9 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
       Family("grpc_server_calls_in_flight", "Calls under way.", MetricType::Gauge,
              {{{}, calls_in_flight}}),
       Family("ecom_build_info", "What is running.", MetricType::Gauge,
-             {{{{"version", kVersion}, {"commit", kCommit}}, 1}}),
+             {{{{"process", "ecom-server"}, {"version", kVersion}, {"commit", kCommit}}, 1}}),
   };
+  AddProcess(process, started_at, families);
   std::ostringstream text;
   prometheus::TextSerializer().Serialize(text, families);
   return text.str();

@@ -1,8 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
+#include "absl/time/time.h"
+#include "app/log_watch.h"
+#include "app/process_stats.h"
 #include "coupon/issuer.h"
 #include "coupon/reconciler.h"
 #include "coupon/recorder.h"
@@ -15,9 +19,15 @@ namespace ecom::app {
 struct MetricsSnapshot {
   coupon::Issuer::Stats issuer;
   coupon::Recorder::Stats recorder;
+  /// When the recorder that has waited longest had recorded all that it had; none without
+  /// recorders.
+  std::optional<absl::Time> last_recorded;
   coupon::Reconciler::Stats reconciler;
   product::Catalog::Stats catalog;
   product::ViewWriter::Stats view_writer;
+  LogWatch::Sight log;
+  ProcessStats process;
+  absl::Time started_at;
   int64_t calls_in_flight = 0;
 };
 

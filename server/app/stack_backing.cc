@@ -12,8 +12,9 @@
 namespace ecom::app {
 namespace {
 
-/// The issuer's four stages, the reconciler with its lock, and a few product reads.
-constexpr int kConnectionsBesideRecorders = 13;
+/// The issuer's four stages, the reconciler with its lock, the count of dead letters, and a few
+/// product reads.
+constexpr int kConnectionsBesideRecorders = 14;
 
 std::string BrokersOf(const Config& config) {
   return absl::StrJoin(config.kafka.brokers, ",", [](std::string* out, const HostPort& broker) {
@@ -79,6 +80,8 @@ absl::StatusOr<std::unique_ptr<StackBacking>> StackBacking::Create(const Config&
                        {.brokers = brokers, .append_timeout = config.coupon.ack_deadline}));
   ASSIGN_OR_RETURN(backing->dead_letters_,
                    adapters::kafka::KafkaDeadLetters::Create({.brokers = brokers}));
+  ASSIGN_OR_RETURN(backing->letter_box_,
+                   adapters::kafka::DeadLetterBox::Create({.brokers = brokers}));
   ASSIGN_OR_RETURN(backing->feed_, adapters::kafka::KafkaIssueFeed::Create({.brokers = brokers}));
   return backing;
 }
@@ -95,8 +98,8 @@ StackBacking::StackBacking(const Config& config, const base::Clock& clock)
       gate_({.address = AddressOf(config.redis.gate),
              .reservations_max = config.coupon.reservations_max,
              .cluster = config.redis.gate_cluster}),
-      view_totals_(
-          {.address = AddressOf(config.redis.gate), .cluster = config.redis.gate_cluster}) {}
+      view_totals_({.address = AddressOf(config.redis.gate), .cluster = config.redis.gate_cluster}),
+      settled_letters_(pool_, clock) {}
 
 absl::Status StackBacking::Prepare(const SampleData* sample) {
   RETURN_IF_ERROR(AsPrecondition(adapters::mysql::Migrate(pool_)));
@@ -104,6 +107,18 @@ absl::Status StackBacking::Prepare(const SampleData* sample) {
   RETURN_IF_ERROR(AsPrecondition(adapters::kafka::CheckTopics({.brokers = brokers_})));
   if (sample == nullptr) return absl::OkStatus();
   return AsPrecondition(adapters::mysql::LoadSampleData(pool_, sample->coupons, sample->products));
+}
+
+absl::StatusOr<int64_t> StackBacking::CountDeadLetters() {
+  ASSIGN_OR_RETURN(const adapters::kafka::LetterRange range, letter_box_->Range());
+  int64_t count = 0;
+  for (const auto& [partition, begin] : range.begins) {
+    const coupon::LogPosition end = range.ends.at(partition);
+    if (begin == end) continue;
+    ASSIGN_OR_RETURN(const int64_t settled, settled_letters_.CountBetween(partition, begin, end));
+    count += end - begin - settled;
+  }
+  return count;
 }
 
 absl::StatusOr<std::vector<coupon::ClaimSource*>> StackBacking::OpenSources() {

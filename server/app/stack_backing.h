@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "adapters/mysql/connection_pool.h"
 #include "adapters/mysql/coupon_store.h"
 #include "adapters/mysql/product_store.h"
+#include "adapters/mysql/settled_letters.h"
 #include "adapters/redis/gate.h"
 #include "adapters/redis/product_cache.h"
 #include "adapters/redis/product_changes.h"
@@ -42,6 +44,7 @@ class StackBacking final : public Backing {
   coupon::LogProgress& progress() override { return *log_; }
   coupon::DeadLetters& dead_letters() override { return *dead_letters_; }
   coupon::IssueFeed& feed() override { return *feed_; }
+  absl::StatusOr<int64_t> CountDeadLetters() override;
   absl::StatusOr<std::vector<coupon::ClaimSource*>> OpenSources() override;
   void CloseSources() override { sources_.clear(); }
 
@@ -61,9 +64,11 @@ class StackBacking final : public Backing {
   adapters::redis::RedisProductChanges product_changes_;
   adapters::redis::RedisCouponGate gate_;
   adapters::redis::RedisViewTotals view_totals_;
+  adapters::mysql::MysqlSettledLetters settled_letters_;
   // Set by Create, or it fails.
   std::unique_ptr<adapters::kafka::KafkaClaimLog> log_;
   std::unique_ptr<adapters::kafka::KafkaDeadLetters> dead_letters_;
+  std::unique_ptr<adapters::kafka::DeadLetterBox> letter_box_;
   std::unique_ptr<adapters::kafka::KafkaIssueFeed> feed_;
   std::unique_ptr<InstanceSlot> slot_;
   std::vector<std::unique_ptr<adapters::kafka::KafkaClaimSource>> sources_;

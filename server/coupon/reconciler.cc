@@ -71,7 +71,7 @@ absl::Status Reconciler::ReconcileLocked() {
   }
   std::vector<Wish> wishes;
   std::vector<Coupon> with_reservations;
-  int64_t open = 0, reservations = 0, drifting = 0;
+  int64_t open = 0, reservations = 0, stock = 0, drifting = 0;
   absl::Status status;
   for (const Coupon& coupon : *armable) {
     deps_.directory.Put(coupon);
@@ -86,6 +86,7 @@ absl::Status Reconciler::ReconcileLocked() {
     }
     ++open;
     reservations += (*state)->reservations;
+    stock += (*state)->stock;
     const bool contradicts = options_.repairs && Contradicts(coupon, **state);
     drifting += contradicts ? 1 : 0;
     if (contradicts || requested.contains(coupon.id)) {
@@ -97,7 +98,9 @@ absl::Status Reconciler::ReconcileLocked() {
   gates_open_ = open;
   gates_closed_ = static_cast<int64_t>(armable->size()) - open;
   reservations_ = reservations;
+  stock_ = stock;
   drifting_ = drifting;
+  drifts_ += drifting;
   if (!wishes.empty()) {
     const absl::Status rebuilt = RebuildLocked(wishes);
     if (rebuilt.ok()) {
@@ -433,7 +436,9 @@ Reconciler::Stats Reconciler::stats() const {
           .gates_open = gates_open_.load(),
           .gates_closed = gates_closed_.load(),
           .reservations = reservations_.load(),
-          .drifting = drifting_.load()};
+          .stock = stock_.load(),
+          .drifting = drifting_.load(),
+          .drifts = drifts_.load()};
 }
 
 }  // namespace ecom::coupon

@@ -67,8 +67,11 @@ class Reconciler {
     /// Gates that ought to be open and are not.
     int64_t gates_closed = 0;
     int64_t reservations = 0;
-    /// Gates that contradicted the store in the last pass.
+    /// Units that open gates still have.
+    int64_t stock = 0;
+    /// Gates that contradicted the store in the last pass, and in all.
     int64_t drifting = 0;
+    int64_t drifts = 0;
   };
 
   /// What `deps` names must outlive the reconciler.
@@ -161,7 +164,7 @@ class Reconciler {
   bool stopping_ = false;
 
   std::atomic<int64_t> rebuilds_{0}, republished_{0}, settled_{0}, gates_open_{0}, gates_closed_{0},
-      reservations_{0}, drifting_{0};
+      reservations_{0}, stock_{0}, drifting_{0}, drifts_{0};
   std::atomic<bool> all_open_{false};
   std::thread thread_;
 };

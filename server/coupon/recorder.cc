@@ -284,7 +284,6 @@ Recorder::Stats& Recorder::Stats::operator+=(const Stats& other) {
   published += other.published;
   for (size_t i = 0; i < row_delays.size(); ++i) row_delays[i] += other.row_delays[i];
   row_delay_sum += other.row_delay_sum;
-  last_success = std::max(last_success, other.last_success);
   return *this;
 }
 

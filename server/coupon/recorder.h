@@ -77,7 +77,7 @@ class Recorder {
     /// When a batch was recorded last, or the log was seen to be empty.
     absl::Time last_success = absl::InfinitePast();
 
-    /// Adds up several recorders; of the last success, the latest counts.
+    /// Adds up what several recorders counted; when they succeeded stays with each.
     Stats& operator+=(const Stats& other);
   };
 

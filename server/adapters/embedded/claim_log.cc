@@ -126,25 +126,33 @@ void EmbeddedClaimLog::Rewind() {
 }
 
 absl::StatusOr<coupon::LogPositions> EmbeddedClaimLog::Ends() {
-  return ReadPosition(
-      "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'claim_log'), 0) + 1");
+  ASSIGN_OR_RETURN(
+      const coupon::LogPosition end,
+      ReadInt(
+          "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'claim_log'), 0) + 1"));
+  return coupon::LogPositions{{0, end}};
 }
 
 absl::StatusOr<coupon::LogPositions> EmbeddedClaimLog::Committed() {
-  return ReadPosition(
-      "SELECT COALESCE((SELECT MIN(position) FROM claim_log), "
-      "(SELECT seq + 1 FROM sqlite_sequence WHERE name = 'claim_log'), 1)");
+  ASSIGN_OR_RETURN(const coupon::LogPosition committed,
+                   ReadInt("SELECT COALESCE((SELECT MIN(position) FROM claim_log), "
+                           "(SELECT seq + 1 FROM sqlite_sequence WHERE name = 'claim_log'), 1)"));
+  return coupon::LogPositions{{0, committed}};
 }
 
-absl::StatusOr<coupon::LogPositions> EmbeddedClaimLog::ReadPosition(const char* sql) {
-  coupon::LogPositions positions;
+absl::StatusOr<int64_t> EmbeddedClaimLog::CountDeadLetters() {
+  return ReadInt("SELECT COUNT(*) FROM dead_letters");
+}
+
+absl::StatusOr<int64_t> EmbeddedClaimLog::ReadInt(const char* sql) {
+  int64_t value = 0;
   RETURN_IF_ERROR(database_.Read([&](Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(Statement select, connection.Prepare(sql));
     RETURN_IF_ERROR(select.Step().status());
-    positions[0] = select.Int(0);
+    value = select.Int(0);
     return absl::OkStatus();
   }));
-  return positions;
+  return value;
 }
 
 absl::Status EmbeddedClaimLog::Add(std::span<const coupon::DeadRecord> records) {

@@ -33,12 +33,14 @@ class EmbeddedClaimLog final : public coupon::ClaimLog,
   absl::StatusOr<coupon::LogPositions> Committed() override;
 
   absl::Status Add(std::span<const coupon::DeadRecord> records) override;
+  /// How many there are. One query; UNAVAILABLE.
+  absl::StatusOr<int64_t> CountDeadLetters();
 
  private:
   absl::Status Insert(std::span<const coupon::AdmittedClaim> claims);
   void Announce();
   absl::StatusOr<std::vector<coupon::LogRecord>> ReadNext(int records_max);
-  absl::StatusOr<coupon::LogPositions> ReadPosition(const char* sql);
+  absl::StatusOr<int64_t> ReadInt(const char* sql);
 
   Database& database_;
   std::mutex mutex_;

@@ -24,6 +24,18 @@ absl::StatusOr<std::vector<SettledLetter>> MysqlSettledLetters::Between(
   }
 }
 
+absl::StatusOr<int64_t> MysqlSettledLetters::CountBetween(coupon::LogPartition partition,
+                                                          coupon::LogPosition begin,
+                                                          coupon::LogPosition end) {
+  ASSIGN_OR_RETURN(ConnectionPool::Lease connection, pool_.Acquire());
+  ASSIGN_OR_RETURN(Statement select,
+                   connection->Prepare(
+                       "SELECT COUNT(*) FROM dead_letters_settled "
+                       "WHERE letter_partition = ? AND letter_offset >= ? AND letter_offset < ?"));
+  RETURN_IF_ERROR(select.Bind(partition, begin, end).Step().status());
+  return select.Int(0);
+}
+
 absl::Status MysqlSettledLetters::Settle(coupon::LogPartition partition,
                                          coupon::LogPosition position,
                                          std::string_view settled_as) {

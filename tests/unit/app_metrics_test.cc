@@ -1,0 +1,108 @@
+#include "app/metrics.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "absl/strings/match.h"
+#include "app/process_stats.h"
+
+namespace ecom::app {
+namespace {
+
+TEST(Metrics, ShowTheFunnelByResult) {
+  const std::string text =
+      RenderMetrics({.issuer = {.requested = 9, .admitted = 5, .queued = 4, .sold_out = 3},
+                     .recorder = {.issued = 2}});
+  for (const char* line :
+       {"coupon_issue_total{result=\"requested\"} 9\n",
+        "coupon_issue_total{result=\"admitted\"} 5\n", "coupon_issue_total{result=\"acked\"} 4\n",
+        "coupon_issue_total{result=\"recorded\"} 2\n",
+        "coupon_issue_total{result=\"sold_out\"} 3\n",
+        "coupon_issue_total{result=\"duplicate\"} 0\n"}) {
+    EXPECT_TRUE(absl::StrContains(text, line)) << line;
+  }
+}
+
+TEST(Metrics, ShowGatesAndWhatTheyHold) {
+  const std::string text = RenderMetrics({.reconciler = {.gates_open = 3,
+                                                         .gates_closed = 1,
+                                                         .reservations = 12,
+                                                         .stock = 345,
+                                                         .drifting = 1,
+                                                         .drifts = 2}});
+  for (const char* line :
+       {"coupon_gate_state{state=\"open\"} 3\n", "coupon_gate_state{state=\"closed\"} 1\n",
+        "coupon_reservations 12\n", "coupon_stock_remaining 345\n", "coupon_reconcile_drift 1\n",
+        "coupon_reconcile_drifts_total 2\n"}) {
+    EXPECT_TRUE(absl::StrContains(text, line)) << line;
+  }
+}
+
+TEST(Metrics, ShowTheLagOfEachPartition) {
+  const std::string text = RenderMetrics(
+      {.log = {.ends = {{{0, 10}, {1, 7}}}, .committed = {{{0, 4}, {1, 7}}}, .dead_letters = 1}});
+  for (const char* line : {"kafka_consumer_lag{group=\"coupon-issue-group\",topic=\"coupon-issue\","
+                           "partition=\"0\"} 6\n",
+                           "kafka_consumer_lag{group=\"coupon-issue-group\",topic=\"coupon-issue\","
+                           "partition=\"1\"} 0\n",
+                           "kafka_consumer_committed_offset{group=\"coupon-issue-group\","
+                           "topic=\"coupon-issue\",partition=\"0\"} 4\n",
+                           "coupon_dead_letters 1\n"}) {
+    EXPECT_TRUE(absl::StrContains(text, line)) << line;
+  }
+}
+
+TEST(Metrics, LeaveOutWhatIsNotKnown) {
+  const std::string text = RenderMetrics({});
+  EXPECT_FALSE(absl::StrContains(text, "kafka_consumer_lag{"));
+  EXPECT_FALSE(absl::StrContains(text, "\ncoupon_dead_letters "));
+  EXPECT_FALSE(absl::StrContains(text, "\ncoupon_consumer_last_success_timestamp_seconds "));
+}
+
+TEST(Metrics, ShowARecorderThatNeverSucceededAsOneOf1970) {
+  EXPECT_TRUE(absl::StrContains(RenderMetrics({.last_recorded = absl::InfinitePast()}),
+                                "\ncoupon_consumer_last_success_timestamp_seconds 0\n"));
+  EXPECT_TRUE(absl::StrContains(RenderMetrics({.last_recorded = absl::FromUnixSeconds(1764028800)}),
+                                "\ncoupon_consumer_last_success_timestamp_seconds 1764028800\n"));
+}
+
+TEST(Metrics, ShowTheDelayOfRowsAsAHistogram) {
+  coupon::Recorder::Stats recorder;
+  recorder.row_delays[0] = 1;
+  recorder.row_delays.back() = 2;
+  recorder.row_delay_sum = absl::Seconds(80);
+  const std::string text = RenderMetrics({.recorder = recorder});
+  for (const char* line :
+       {"coupon_queue_to_row_seconds_bucket{le=\"0.005\"} 1\n",
+        "coupon_queue_to_row_seconds_bucket{le=\"5\"} 1\n",
+        "coupon_queue_to_row_seconds_bucket{le=\"+Inf\"} 3\n",
+        "coupon_queue_to_row_seconds_count 3\n", "coupon_queue_to_row_seconds_sum 80\n"}) {
+    EXPECT_TRUE(absl::StrContains(text, line)) << line;
+  }
+}
+
+TEST(Metrics, ShowProcessAndBuild) {
+  const std::string text = RenderMetrics(
+      {.process = {.cpu = absl::Milliseconds(1500), .resident_bytes = 4096, .open_fds = 8},
+       .started_at = absl::FromUnixSeconds(1764028800)});
+  for (const char* line :
+       {"process_cpu_seconds_total 1.5\n", "process_resident_memory_bytes 4096\n",
+        "process_open_fds 8\n", "process_start_time_seconds 1764028800\n",
+        "ecom_build_info{process=\"ecom-server\",version=\""}) {
+    EXPECT_TRUE(absl::StrContains(text, line)) << line;
+  }
+}
+
+TEST(ProcessStats, SeeThisProcess) {
+  const ProcessStats stats = ReadProcessStats();
+  EXPECT_GT(stats.cpu, absl::ZeroDuration());
+  EXPECT_GT(stats.resident_bytes, 1 << 20);
+  EXPECT_GT(stats.virtual_bytes, stats.resident_bytes);
+  EXPECT_GE(stats.threads, 1);
+  EXPECT_GE(stats.open_fds, 3);
+  EXPECT_GE(stats.fds_max, stats.open_fds);
+}
+
+}  // namespace
+}  // namespace ecom::app
