@@ -34,24 +34,24 @@ std::string TraceParentOf(std::string text) {
 }  // namespace
 
 CouponService::CouponService(coupon::Issuer& issuer, const base::Clock& clock, InFlight& in_flight)
-    : issuer_(issuer), clock_(clock), in_flight_(in_flight) {}
-
-void CouponService::Start(grpc::ServerCompletionQueue& queue, int posted) {
-  issues_.push_back(std::make_unique<Issue>(
-      [this, &queue](auto* context, auto* request, auto* responder, Event* event) {
+    : issuer_(issuer), clock_(clock) {
+  using coupon::v1::GetCouponIssueRequest, coupon::v1::GetCouponIssueResponse;
+  using coupon::v1::IssueCouponRequest, coupon::v1::IssueCouponResponse;
+  methods_.push_back(std::make_unique<TypedMethod<IssueCouponRequest, IssueCouponResponse>>(
+      "/ecom.coupon.v1.CouponService/IssueCoupon",
+      [this](auto* context, auto* request, auto* responder, auto& queue, Event* event) {
         service_.RequestIssueCoupon(context, request, responder, &queue, &queue, event);
       },
-      [this](Issue::Call& call) { HandleIssue(call); }, in_flight_));
-  finds_.push_back(std::make_unique<Find>(
-      [this, &queue](auto* context, auto* request, auto* responder, Event* event) {
+      [this](Issue& call) { HandleIssue(call); }, in_flight));
+  methods_.push_back(std::make_unique<TypedMethod<GetCouponIssueRequest, GetCouponIssueResponse>>(
+      "/ecom.coupon.v1.CouponService/GetCouponIssue",
+      [this](auto* context, auto* request, auto* responder, auto& queue, Event* event) {
         service_.RequestGetCouponIssue(context, request, responder, &queue, &queue, event);
       },
-      [this](Find::Call& call) { HandleFind(call); }, in_flight_));
-  issues_.back()->Start(posted);
-  finds_.back()->Start(posted);
+      [this](Find& call) { HandleFind(call); }, in_flight));
 }
 
-void CouponService::HandleIssue(Issue::Call& call) {
+void CouponService::HandleIssue(Issue& call) {
   const coupon::v1::IssueCouponRequest& request = call.request();
   coupon::IssueRequest issue{.holder = HolderOf(request.coupon_id(), request.user_id()),
                              .idempotency_key = {},
@@ -71,7 +71,7 @@ void CouponService::HandleIssue(Issue::Call& call) {
   });
 }
 
-void CouponService::HandleFind(Find::Call& call) {
+void CouponService::HandleFind(Find& call) {
   const coupon::Holder holder = HolderOf(call.request().coupon_id(), call.request().user_id());
   issuer_.Find(holder, [&call](absl::StatusOr<std::optional<coupon::Issue>> issue) {
     if (!issue.ok()) return FinishWithError(call, issue.status());

@@ -6,6 +6,7 @@
 #include "absl/time/time.h"
 #include "base/log.h"
 #include "google/protobuf/timestamp.pb.h"
+#include "rpc/call.h"
 #include "rpc/status_map.h"
 
 namespace ecom::rpc {
@@ -24,8 +25,8 @@ inline void Encode(absl::Time time, google::protobuf::Timestamp& timestamp) {
 }
 
 /// Ends a call with what the rooms below reported; our own bugs are logged here, once.
-template <typename Call>
-void FinishWithError(Call& call, const absl::Status& status) {
+template <typename Request, typename Response>
+void FinishWithError(Call<Request, Response>& call, const absl::Status& status) {
   const Error error = ToError(status);
   if (error == Error::kInternal) {
     base::Log(base::Level::kError, "a call failed for a reason of our own",

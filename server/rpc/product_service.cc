@@ -33,15 +33,15 @@ std::optional<product::Sort> ToSort(product::v1::ProductSort sort) {
   }
 }
 
-template <typename Call>
-void FinishGet(Call& call, const absl::StatusOr<product::ProductView>& view) {
+void FinishGet(Call<product::v1::GetProductRequest, product::v1::GetProductResponse>& call,
+               const absl::StatusOr<product::ProductView>& view) {
   if (!view.ok()) return FinishWithError(call, view.status());
   Encode(*view->product, view->view_count, *call.response().mutable_product());
   call.Finish();
 }
 
-template <typename Call>
-bool EncodePage(Call& call, const absl::StatusOr<product::ProductPage>& page) {
+template <typename Request, typename Response>
+bool EncodePage(Call<Request, Response>& call, const absl::StatusOr<product::ProductPage>& page) {
   if (!page.ok()) {
     FinishWithError(call, page.status());
     return false;
@@ -54,35 +54,39 @@ bool EncodePage(Call& call, const absl::StatusOr<product::ProductPage>& page) {
 
 }  // namespace
 
-void ProductService::Start(grpc::ServerCompletionQueue& queue, int posted) {
-  gets_.push_back(std::make_unique<Get>(
-      [this, &queue](auto* context, auto* request, auto* responder, Event* event) {
+ProductService::ProductService(product::Catalog& catalog, InFlight& in_flight) : catalog_(catalog) {
+  using product::v1::GetProductRequest, product::v1::GetProductResponse;
+  using product::v1::ListPopularProductsRequest, product::v1::ListPopularProductsResponse;
+  using product::v1::ListProductsRequest, product::v1::ListProductsResponse;
+  methods_.push_back(std::make_unique<TypedMethod<GetProductRequest, GetProductResponse>>(
+      "/ecom.product.v1.ProductService/GetProduct",
+      [this](auto* context, auto* request, auto* responder, auto& queue, Event* event) {
         service_.RequestGetProduct(context, request, responder, &queue, &queue, event);
       },
-      [this](Get::Call& call) { HandleGet(call); }, in_flight_));
-  lists_.push_back(std::make_unique<List>(
-      [this, &queue](auto* context, auto* request, auto* responder, Event* event) {
+      [this](Get& call) { HandleGet(call); }, in_flight));
+  methods_.push_back(std::make_unique<TypedMethod<ListProductsRequest, ListProductsResponse>>(
+      "/ecom.product.v1.ProductService/ListProducts",
+      [this](auto* context, auto* request, auto* responder, auto& queue, Event* event) {
         service_.RequestListProducts(context, request, responder, &queue, &queue, event);
       },
-      [this](List::Call& call) { HandleList(call); }, in_flight_));
-  populars_.push_back(std::make_unique<Popular>(
-      [this, &queue](auto* context, auto* request, auto* responder, Event* event) {
-        service_.RequestListPopularProducts(context, request, responder, &queue, &queue, event);
-      },
-      [this](Popular::Call& call) { HandlePopular(call); }, in_flight_));
-  gets_.back()->Start(posted);
-  lists_.back()->Start(posted);
-  populars_.back()->Start(posted);
+      [this](List& call) { HandleList(call); }, in_flight));
+  methods_.push_back(
+      std::make_unique<TypedMethod<ListPopularProductsRequest, ListPopularProductsResponse>>(
+          "/ecom.product.v1.ProductService/ListPopularProducts",
+          [this](auto* context, auto* request, auto* responder, auto& queue, Event* event) {
+            service_.RequestListPopularProducts(context, request, responder, &queue, &queue, event);
+          },
+          [this](Popular& call) { HandlePopular(call); }, in_flight));
 }
 
-void ProductService::HandleGet(Get::Call& call) {
+void ProductService::HandleGet(Get& call) {
   const product::ProductId id{call.request().product_id()};
   if (const auto view = catalog_.TryGet(id)) return FinishGet(call, *view);
   catalog_.Get(
       id, [&call](const absl::StatusOr<product::ProductView>& view) { FinishGet(call, view); });
 }
 
-void ProductService::HandleList(List::Call& call) {
+void ProductService::HandleList(List& call) {
   const product::v1::ListProductsRequest& request = call.request();
   const std::optional<product::Sort> sort = ToSort(request.sort());
   if (!sort) return call.Finish(Error::kInvalid);
@@ -98,7 +102,7 @@ void ProductService::HandleList(List::Call& call) {
   });
 }
 
-void ProductService::HandlePopular(Popular::Call& call) {
+void ProductService::HandlePopular(Popular& call) {
   const product::v1::ListPopularProductsRequest& request = call.request();
   const int page_size = request.has_page_size() ? request.page_size() : kPageSizeDefault;
   catalog_.ListPopular(page_size, [&call](const absl::StatusOr<product::ProductPage>& page) {

@@ -5,8 +5,8 @@
 
 #include "ecom/product/v1/product_service.grpc.pb.h"
 #include "product/catalog.h"
+#include "rpc/call.h"
 #include "rpc/service.h"
-#include "rpc/unary_call.h"
 
 namespace ecom::rpc {
 
@@ -14,28 +14,24 @@ namespace ecom::rpc {
 class ProductService final : public Service {
  public:
   /// All must outlive the service.
-  ProductService(product::Catalog& catalog, InFlight& in_flight)
-      : catalog_(catalog), in_flight_(in_flight) {}
+  ProductService(product::Catalog& catalog, InFlight& in_flight);
 
   grpc::Service& service() override { return service_; }
-  void Start(grpc::ServerCompletionQueue& queue, int posted) override;
+  const std::vector<std::unique_ptr<Method>>& methods() const override { return methods_; }
 
  private:
-  using Get = UnaryMethod<product::v1::GetProductRequest, product::v1::GetProductResponse>;
-  using List = UnaryMethod<product::v1::ListProductsRequest, product::v1::ListProductsResponse>;
-  using Popular = UnaryMethod<product::v1::ListPopularProductsRequest,
-                              product::v1::ListPopularProductsResponse>;
+  using Get = Call<product::v1::GetProductRequest, product::v1::GetProductResponse>;
+  using List = Call<product::v1::ListProductsRequest, product::v1::ListProductsResponse>;
+  using Popular =
+      Call<product::v1::ListPopularProductsRequest, product::v1::ListPopularProductsResponse>;
 
-  void HandleGet(Get::Call& call);
-  void HandleList(List::Call& call);
-  void HandlePopular(Popular::Call& call);
+  void HandleGet(Get& call);
+  void HandleList(List& call);
+  void HandlePopular(Popular& call);
 
   product::Catalog& catalog_;
-  InFlight& in_flight_;
   product::v1::ProductService::AsyncService service_;
-  std::vector<std::unique_ptr<Get>> gets_;
-  std::vector<std::unique_ptr<List>> lists_;
-  std::vector<std::unique_ptr<Popular>> populars_;
+  std::vector<std::unique_ptr<Method>> methods_;
 };
 
 }  // namespace ecom::rpc

@@ -88,7 +88,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options, D
   if (!socket_path.empty()) chmod(socket_path.c_str(), S_IRUSR | S_IWUSR);
   server->SetServing(false);
   for (const auto& queue : server->queues_) {
-    for (const auto& service : server->services_) service->Start(*queue, options.calls_posted);
+    for (const auto& service : server->services_) {
+      for (const auto& method : service->methods()) method->Start(*queue, options.unary);
+    }
     server->threads_.emplace_back([&queue = *queue] { RunQueue(queue); });
     pthread_setname_np(server->threads_.back().native_handle(), "rpc");
   }

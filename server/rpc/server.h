@@ -12,12 +12,14 @@
 #include "base/clock.h"
 #include "coupon/issuer.h"
 #include "product/catalog.h"
+#include "rpc/call.h"
 #include "rpc/service.h"
 #include "rpc/unary_call.h"
 
 namespace ecom::rpc {
 
-/// The gRPC server: both services, grpc.health.v1 and reflection, over TCP and a Unix socket.
+/// The gRPC server: both services, grpc.health.v1 and reflection, over TCP and a
+/// Unix socket.
 class Server {
  public:
   struct Options {
@@ -28,9 +30,8 @@ class Server {
     /// Threads that decode and encode, one queue each. One is the best use of two cores that
     /// others share.
     int completion_queues = 1;
-    /// Calls of each method that wait to be matched on each queue; those beyond wait inside
-    /// gRPC, so more than can arrive between two turns of the queue's thread.
-    int calls_posted = 256;
+    /// Of each method on each queue.
+    UnaryOptions unary;
     /// Calls under way; more are answered with UNAVAILABLE at once.
     int64_t calls_in_flight_max = 4096;
     /// The largest request: an idempotency key and two ids need under 200 bytes.

@@ -2,6 +2,11 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <memory>
+#include <vector>
+
+#include "rpc/method.h"
+
 namespace ecom::rpc {
 
 /// One gRPC service on completion queues.
@@ -12,9 +17,8 @@ class Service {
   /// What the server registers.
   virtual grpc::Service& service() = 0;
 
-  /// Keeps `posted` calls of each method ready on `queue`. Once for each queue, before its thread
-  /// runs.
-  virtual void Start(grpc::ServerCompletionQueue& queue, int posted) = 0;
+  /// Its unary methods. They live as long as the service.
+  virtual const std::vector<std::unique_ptr<Method>>& methods() const = 0;
 };
 
 }  // namespace ecom::rpc
