@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "rpc/call.h"
+#include "rpc/lane_call.h"
 #include "rpc/unary_call.h"
 
 namespace ecom::rpc {
@@ -24,6 +25,9 @@ class Method {
 
   /// Takes unary calls on `queue`. Once for each queue, before its thread runs.
   virtual void Start(grpc::ServerCompletionQueue& queue, const UnaryOptions& options) = 0;
+
+  /// Makes a call for a lane to fill, which must not outlive the method. Thread-safe.
+  virtual std::unique_ptr<LaneCall> NewLaneCall() const = 0;
 
  private:
   const std::string name_;
@@ -45,6 +49,10 @@ class TypedMethod final : public Method {
   void Start(grpc::ServerCompletionQueue& queue, const UnaryOptions& options) override {
     unary_.push_back(std::make_unique<Unary>(post_, handle_, queue, options, in_flight_));
     unary_.back()->Start();
+  }
+
+  std::unique_ptr<LaneCall> NewLaneCall() const override {
+    return std::make_unique<TypedLaneCall<Request, Response>>(handle_);
   }
 
  private:

@@ -35,7 +35,7 @@ absl::StatusOr<std::string> ShortSocketPath(const std::string& path, int& folder
 }
 
 void Configure(grpc::ServerBuilder& builder, const Server::Options& options) {
-  builder.SetMaxReceiveMessageSize(options.request_bytes_max);
+  builder.SetMaxReceiveMessageSize(options.message_bytes_max);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.streams_per_connection_max);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // else a second server shares the port
   builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // saves PINGs; we are near
@@ -76,6 +76,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options, D
                              &socket_bound);
   }
   for (const auto& service : server->services_) builder.RegisterService(&service->service());
+  builder.RegisterService(&server->lanes_->service());
   for (int i = 0; i < options.completion_queues; ++i) {
     server->queues_.push_back(builder.AddCompletionQueue());
   }
@@ -91,6 +92,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options, D
     for (const auto& service : server->services_) {
       for (const auto& method : service->methods()) method->Start(*queue, options.unary);
     }
+    server->lanes_->Start(*queue);
     server->threads_.emplace_back([&queue = *queue] { RunQueue(queue); });
     pthread_setname_np(server->threads_.back().native_handle(), "rpc");
   }
@@ -101,6 +103,11 @@ Server::Server(const Options& options, Deps deps)
     : options_(options), in_flight_(options.calls_in_flight_max) {
   services_.push_back(std::make_unique<CouponService>(deps.issuer, deps.clock, in_flight_));
   services_.push_back(std::make_unique<ProductService>(deps.catalog, in_flight_));
+  std::vector<Method*> methods;
+  for (const auto& service : services_) {
+    for (const auto& method : service->methods()) methods.push_back(method.get());
+  }
+  lanes_ = std::make_unique<LaneService>(options.lanes, methods, deps.clock, in_flight_);
 }
 
 Server::~Server() {
@@ -119,6 +126,7 @@ void Server::SetServing(bool serving) {
 void Server::Drain(absl::Duration timeout) {
   if (server_ == nullptr) return;
   SetServing(false);
+  lanes_->Drain();
   server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
   in_flight_.StopPosting();
 }

@@ -13,12 +13,13 @@
 #include "coupon/issuer.h"
 #include "product/catalog.h"
 #include "rpc/call.h"
+#include "rpc/lane_service.h"
 #include "rpc/service.h"
 #include "rpc/unary_call.h"
 
 namespace ecom::rpc {
 
-/// The gRPC server: both services, grpc.health.v1 and reflection, over TCP and a
+/// The gRPC server: both services, lanes to them, grpc.health.v1 and reflection, over TCP and a
 /// Unix socket.
 class Server {
  public:
@@ -32,10 +33,12 @@ class Server {
     int completion_queues = 1;
     /// Of each method on each queue.
     UnaryOptions unary;
+    LaneService::Options lanes;
     /// Calls under way; more are answered with UNAVAILABLE at once.
     int64_t calls_in_flight_max = 4096;
-    /// The largest request: an idempotency key and two ids need under 200 bytes.
-    int request_bytes_max = 16 * 1024;
+    /// The largest message, which is a lane's frame: a few thousand calls. Requests have bounds of
+    /// their own.
+    int message_bytes_max = 256 * 1024;
     /// Calls at once on one connection.
     int streams_per_connection_max = 4096;
     /// What gRPC's buffers may take.
@@ -74,6 +77,7 @@ class Server {
   const Options options_;
   InFlight in_flight_;
   std::vector<std::unique_ptr<Service>> services_;
+  std::unique_ptr<LaneService> lanes_;  // carries the methods of services_
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues_;
   int socket_folder_ = -1;
   int port_ = 0;

@@ -4,7 +4,6 @@
 #include <string>
 
 #include "google/rpc/error_details.pb.h"
-#include "google/rpc/status.pb.h"
 
 namespace ecom::rpc {
 namespace {
@@ -41,30 +40,43 @@ constexpr std::array kRows = {
         "서버 오류가 발생했습니다."},
 };
 
-grpc::Status Build(const Row& row) {
+google::rpc::Status Build(const Row& row) {
   google::rpc::ErrorInfo info;
   info.set_reason(row.reason);
   info.set_domain("ecom");
   (*info.mutable_metadata())["code"] = row.code;
-  google::rpc::Status details;
-  details.set_code(row.status);
-  details.set_message(row.message);
-  details.add_details()->PackFrom(info);
-  return {row.status, row.message, details.SerializeAsString()};
+  google::rpc::Status status;
+  status.set_code(row.status);
+  status.set_message(row.message);
+  status.add_details()->PackFrom(info);
+  return status;
 }
 
-std::array<grpc::Status, kRows.size()> BuildAll() {
-  std::array<grpc::Status, kRows.size()> statuses;
-  for (const Row& row : kRows) statuses[static_cast<size_t>(row.error)] = Build(row);
-  return statuses;
+struct Statuses {
+  google::rpc::Status rpc;
+  grpc::Status grpc;
+};
+
+std::array<Statuses, kRows.size()> BuildAll() {
+  std::array<Statuses, kRows.size()> all;
+  for (const Row& row : kRows) {
+    Statuses& statuses = all[static_cast<size_t>(row.error)];
+    statuses.rpc = Build(row);
+    statuses.grpc = {row.status, row.message, statuses.rpc.SerializeAsString()};
+  }
+  return all;
+}
+
+const Statuses& Of(Error error) {
+  static const auto& all = *new std::array<Statuses, kRows.size()>(BuildAll());
+  return all[static_cast<size_t>(error)];
 }
 
 }  // namespace
 
-const grpc::Status& ToGrpc(Error error) {
-  static const auto& statuses = *new std::array<grpc::Status, kRows.size()>(BuildAll());
-  return statuses[static_cast<size_t>(error)];
-}
+const grpc::Status& ToGrpc(Error error) { return Of(error).grpc; }
+
+const google::rpc::Status& ToRpcStatus(Error error) { return Of(error).rpc; }
 
 Error ToError(const absl::Status& status) {
   switch (status.code()) {

@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "coupon/issuer.h"
+#include "google/rpc/status.pb.h"
 
 namespace ecom::rpc {
 
@@ -24,6 +25,9 @@ enum class Error {
 /// The gRPC status of an error: its code, the message for users, and a google.rpc.ErrorInfo.
 /// Built once; costs a copy. Thread-safe.
 const grpc::Status& ToGrpc(Error error);
+
+/// The same as a message, for where an answer is not the end of a gRPC call.
+const google::rpc::Status& ToRpcStatus(Error error);
 
 /// Maps what the rooms below report: INVALID_ARGUMENT, UNAVAILABLE, DEADLINE_EXCEEDED and
 /// NOT_FOUND (of a product) as they are; anything else is our own bug, kInternal.

@@ -30,6 +30,8 @@ struct UnaryOptions {
   /// Calls that wait to be matched; those beyond wait inside gRPC, so more than can arrive between
   /// two turns of the queue's thread.
   int posted = 256;
+  /// The largest request; larger ones get RESOURCE_EXHAUSTED.
+  size_t request_bytes_max = size_t{16} * 1024;
 };
 
 /// The calls of one unary method on one completion queue. Keeps `posted` calls ready to be
@@ -80,6 +82,9 @@ class UnaryMethod {
       if (method_.in_flight_.posting()) method_.PostOne();
       entered_ = method_.in_flight_.Enter();
       if (!entered_) return Finish(Error::kUnavailable);
+      if (this->request_.ByteSizeLong() > method_.options_.request_bytes_max) {
+        return Fail({grpc::StatusCode::RESOURCE_EXHAUSTED, "the request is too large"});
+      }
       method_.handle_(*this);
     }
 

@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "ecom/coupon/v1/coupon_service.grpc.pb.h"
+#include "ecom/coupon/v1/coupon_service.pb.h"
 #include "google/protobuf/util/time_util.h"
 #include "support/rpc_fixture.h"
 
@@ -15,6 +15,8 @@ namespace ecom::tests {
 namespace {
 
 namespace v1 = coupon::v1;
+
+constexpr const char* kIssue = "/ecom.coupon.v1.CouponService/IssueCoupon";
 
 class CouponService : public RpcFixture {
  protected:
@@ -26,24 +28,24 @@ class CouponService : public RpcFixture {
     request.set_coupon_id(coupon_id);
     request.set_user_id(user_id);
     if (key) request.set_idempotency_key(*key);
-    grpc::ClientContext context;
-    return stub_->IssueCoupon(&context, request, &issued_);
+    return Call(kIssue, request, issued_);
   }
 
   grpc::Status Find(int64_t coupon_id, int64_t user_id) {
     v1::GetCouponIssueRequest request;
     request.set_coupon_id(coupon_id);
     request.set_user_id(user_id);
-    grpc::ClientContext context;
-    return stub_->GetCouponIssue(&context, request, &found_);
+    return Call("/ecom.coupon.v1.CouponService/GetCouponIssue", request, found_);
   }
 
-  std::unique_ptr<v1::CouponService::Stub> stub_ = v1::CouponService::NewStub(channel_);
   v1::IssueCouponResponse issued_;
   v1::GetCouponIssueResponse found_;
 };
 
-TEST_F(CouponService, AnswersWhatWasAskedForAndARequestId) {
+INSTANTIATE_TEST_SUITE_P(, CouponService, testing::Values(Transport::kUnary, Transport::kLane),
+                         NameOf);
+
+TEST_P(CouponService, AnswersWhatWasAskedForAndARequestId) {
   ASSERT_TRUE(Issue(1, 12345).ok());
   EXPECT_EQ(issued_.user_id(), 12345);
   EXPECT_EQ(issued_.coupon_id(), 1);
@@ -51,7 +53,7 @@ TEST_F(CouponService, AnswersWhatWasAskedForAndARequestId) {
   EXPECT_EQ(issued_.status(), v1::COUPON_ISSUE_STATUS_QUEUED);
 }
 
-TEST_F(CouponService, TellsWhenTheCouponWasIssued) {
+TEST_P(CouponService, TellsWhenTheCouponWasIssued) {
   ASSERT_TRUE(Issue(1, 1).ok());
   ASSERT_TRUE(pipeline_.Drain());
   ASSERT_TRUE(Eventually(
@@ -61,7 +63,7 @@ TEST_F(CouponService, TellsWhenTheCouponWasIssued) {
             absl::ToUnixMicros(pipeline_.backend.clock().Now()));
 }
 
-TEST_F(CouponService, AnswersEachErrorWithItsStatusAndCode) {
+TEST_P(CouponService, AnswersEachErrorWithItsStatusAndCode) {
   coupon::Coupon closed = OpenCoupon(pipeline_.backend.clock(), 4, 5);
   closed.ends_at = pipeline_.backend.clock().Now() - absl::Minutes(1);
   pipeline_.backend.PutCoupon(closed);
@@ -92,7 +94,13 @@ TEST_F(CouponService, AnswersEachErrorWithItsStatusAndCode) {
   }
 }
 
-TEST_F(CouponService, IsUnavailableWhileTheLogIsDown) {
+TEST_P(CouponService, RefusesARequestThatIsTooLarge) {
+  EXPECT_EQ(Issue(1, 1, std::string(16 * 1024, 'k')).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(Issue(1, 1).ok());
+}
+
+TEST_P(CouponService, IsUnavailableWhileTheLogIsDown) {
   ASSERT_TRUE(Issue(1, 1).ok());
   pipeline_.log.AnswerReady(absl::UnavailableError("secret host name"));
   const grpc::Status status = Issue(1, 2);
@@ -101,7 +109,7 @@ TEST_F(CouponService, IsUnavailableWhileTheLogIsDown) {
   EXPECT_EQ(status.error_message().find("secret"), std::string::npos);
 }
 
-TEST_F(CouponService, TakesNothingForACallThatExpiredBeforeTheGate) {
+TEST_P(CouponService, TakesNothingForACallThatExpiredBeforeTheGate) {
   ASSERT_TRUE(pipeline_.reconciler.EnsureArmed({1}).ok());
   pipeline_.backend.clock().Advance(absl::Seconds(2));
   coupon::Coupon other = OpenCoupon(pipeline_.backend.clock(), 2, 5);
@@ -112,9 +120,7 @@ TEST_F(CouponService, TakesNothingForACallThatExpiredBeforeTheGate) {
     v1::IssueCouponRequest request;
     request.set_coupon_id(2);
     request.set_user_id(2);
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(5));
-    status = stub_->IssueCoupon(&context, request, &issued_);
+    status = Call(kIssue, request, issued_, absl::Minutes(5));
   });
   pipeline_.store.WaitUntilAReadIsHeld();
   pipeline_.backend.clock().Advance(absl::Minutes(10));
@@ -125,7 +131,7 @@ TEST_F(CouponService, TakesNothingForACallThatExpiredBeforeTheGate) {
   EXPECT_EQ(pipeline_.log.appends(), 0);
 }
 
-TEST_F(CouponService, FinishesCallsUnderWayBeforeItStops) {
+TEST_P(CouponService, FinishesCallsUnderWayBeforeItStops) {
   ASSERT_TRUE(Issue(1, 1).ok());
   pipeline_.log.Hold();
   grpc::Status status;
@@ -146,15 +152,16 @@ class FullServer : public RpcFixture {
   }
 };
 
-TEST_F(FullServer, RefusesAtOnceWhatIsBeyondItsBound) {
-  auto stub = v1::CouponService::NewStub(channel_);
+INSTANTIATE_TEST_SUITE_P(, FullServer, testing::Values(Transport::kUnary, Transport::kLane),
+                         NameOf);
+
+TEST_P(FullServer, RefusesAtOnceWhatIsBeyondItsBound) {
   auto issue = [&](int64_t user) {
     v1::IssueCouponRequest request;
     request.set_coupon_id(1);
     request.set_user_id(user);
     v1::IssueCouponResponse response;
-    grpc::ClientContext context;
-    return stub->IssueCoupon(&context, request, &response);
+    return Call(kIssue, request, response);
   };
   ASSERT_TRUE(issue(1).ok());
   // The bound is free again only once gRPC has sent the answer.

@@ -1,11 +1,10 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "ecom/product/v1/product_service.grpc.pb.h"
+#include "ecom/product/v1/product_service.pb.h"
 #include "support/rpc_fixture.h"
 
 namespace ecom::tests {
@@ -34,22 +33,21 @@ class ProductService : public RpcFixture {
   grpc::Status Get(int64_t id) {
     v1::GetProductRequest request;
     request.set_product_id(id);
-    grpc::ClientContext context;
-    return stub_->GetProduct(&context, request, &product_);
+    return Call("/ecom.product.v1.ProductService/GetProduct", request, product_);
   }
 
   grpc::Status List(const v1::ListProductsRequest& request) {
-    grpc::ClientContext context;
-    page_.Clear();
-    return stub_->ListProducts(&context, request, &page_);
+    return Call("/ecom.product.v1.ProductService/ListProducts", request, page_);
   }
 
-  std::unique_ptr<v1::ProductService::Stub> stub_ = v1::ProductService::NewStub(channel_);
   v1::GetProductResponse product_;
   v1::ListProductsResponse page_;
 };
 
-TEST_F(ProductService, AnswersAProductWholeActiveOrNot) {
+INSTANTIATE_TEST_SUITE_P(, ProductService, testing::Values(Transport::kUnary, Transport::kLane),
+                         NameOf);
+
+TEST_P(ProductService, AnswersAProductWholeActiveOrNot) {
   ASSERT_TRUE(Get(2).ok());
   const v1::Product& product = product_.product();
   EXPECT_EQ(product.id(), 2);
@@ -63,14 +61,14 @@ TEST_F(ProductService, AnswersAProductWholeActiveOrNot) {
   EXPECT_EQ(product.updated_at().nanos(), 200000000);
 }
 
-TEST_F(ProductService, CountsAViewForEachSuccessfulGet) {
+TEST_P(ProductService, CountsAViewForEachSuccessfulGet) {
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(Get(1).ok());
   ASSERT_TRUE(Get(1).ok());
   EXPECT_GE(product_.product().view_count(), 5);
   EXPECT_LE(product_.product().view_count(), 6);
 }
 
-TEST_F(ProductService, AnswersEachErrorWithItsStatusAndCode) {
+TEST_P(ProductService, AnswersEachErrorWithItsStatusAndCode) {
   EXPECT_EQ(CodeOf(Get(31), "PRODUCT_NOT_FOUND"), "PD101");
   EXPECT_EQ(CodeOf(Get(0), "INVALID_REQUEST"), "CM400");
   EXPECT_EQ(CodeOf(Get(-5), "INVALID_REQUEST"), "CM400");
@@ -90,7 +88,7 @@ TEST_F(ProductService, AnswersEachErrorWithItsStatusAndCode) {
   EXPECT_EQ(CodeOf(List(request), "INVALID_REQUEST"), "CM400");
 }
 
-TEST_F(ProductService, PagesThroughAListWithoutRepeatingOrSkipping) {
+TEST_P(ProductService, PagesThroughAListWithoutRepeatingOrSkipping) {
   v1::ListProductsRequest request;
   request.set_sort(v1::PRODUCT_SORT_PRICE);
   request.set_is_active(true);
@@ -107,13 +105,13 @@ TEST_F(ProductService, PagesThroughAListWithoutRepeatingOrSkipping) {
   EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
 }
 
-TEST_F(ProductService, ListsTheNewestFirstByDefaultTwentyAPage) {
+TEST_P(ProductService, ListsTheNewestFirstByDefaultTwentyAPage) {
   ASSERT_TRUE(List({}).ok());
   EXPECT_EQ(page_.products_size(), 20);
   EXPECT_EQ(page_.products(0).id(), 30);
 }
 
-TEST_F(ProductService, ListsThePopularOnesMostViewedFirst) {
+TEST_P(ProductService, ListsThePopularOnesMostViewedFirst) {
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(Get(9).ok());
   ASSERT_TRUE(Get(4).ok());
   v1::ListPopularProductsRequest request;
@@ -121,8 +119,8 @@ TEST_F(ProductService, ListsThePopularOnesMostViewedFirst) {
   v1::ListPopularProductsResponse response;
   ASSERT_TRUE(Eventually([&] {
     pipeline_.backend.clock().Advance(absl::Seconds(2));  // past the copy's age
-    grpc::ClientContext context;
-    if (!stub_->ListPopularProducts(&context, request, &response).ok()) return false;
+    if (!Call("/ecom.product.v1.ProductService/ListPopularProducts", request, response).ok())
+      return false;
     return response.products_size() == 2 && response.products(0).id() == 9 &&
            response.products(1).id() == 4;
   }));

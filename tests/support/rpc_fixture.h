@@ -1,9 +1,12 @@
 #pragma once
 
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/client_unary_call.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -16,11 +19,19 @@
 #include "product/catalog.h"
 #include "rpc/server.h"
 #include "support/coupon_pipeline.h"
+#include "support/lane_client.h"
 
 namespace ecom::tests {
 
+/// How calls come to the server. What they mean does not depend on it.
+enum class Transport { kUnary, kLane };
+
+inline std::string NameOf(const testing::TestParamInfo<Transport>& transport) {
+  return transport.param == Transport::kUnary ? "Unary" : "Lane";
+}
+
 /// A real gRPC server in this process over the embedded adapters, and a channel to it.
-class RpcFixture : public testing::Test {
+class RpcFixture : public testing::TestWithParam<Transport> {
  protected:
   explicit RpcFixture(rpc::Server::Options options = {}) {
     options.address = "127.0.0.1:0";
@@ -30,6 +41,7 @@ class RpcFixture : public testing::Test {
     server_->SetServing(true);
     channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
                                    grpc::InsecureChannelCredentials());
+    if (GetParam() == Transport::kLane) lane_.emplace(channel_);
   }
 
   ~RpcFixture() override {
@@ -39,6 +51,23 @@ class RpcFixture : public testing::Test {
     pipeline_.writer.Stop();
     catalog_.Stop();
     server_->Close();
+  }
+
+  /// Calls a method, such as "/ecom.product.v1.ProductService/GetProduct", as the test's parameter
+  /// says. No timeout: none.
+  template <typename Request, typename Response>
+  grpc::Status Call(const char* method, const Request& request, Response& response,
+                    absl::Duration timeout = absl::ZeroDuration()) {
+    response.Clear();
+    if (lane_) return lane_->Call(method, request, response, timeout);
+    grpc::ClientContext context;
+    if (timeout > absl::ZeroDuration()) {
+      context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMicroseconds(timeout));
+    }
+    return grpc::internal::BlockingUnaryCall<Request, Response, google::protobuf::MessageLite,
+                                             google::protobuf::MessageLite>(
+        channel_.get(), grpc::internal::RpcMethod(method, grpc::internal::RpcMethod::NORMAL_RPC),
+        &context, request, &response);
   }
 
   /// The REST contract's code that an error carries, such as "CP101"; checks the rest of it.
@@ -62,6 +91,7 @@ class RpcFixture : public testing::Test {
       {}, {.store = products_, .totals = views_, .clock = pipeline_.backend.clock()}};
   std::unique_ptr<rpc::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
+  std::optional<LaneClient> lane_;  // for Transport::kLane
 };
 
 }  // namespace ecom::tests

@@ -1,0 +1,238 @@
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "ecom/coupon/v1/coupon_service.pb.h"
+#include "ecom/product/v1/product_service.pb.h"
+#include "support/rpc_fixture.h"
+
+namespace ecom::tests {
+namespace {
+
+constexpr const char* kIssue = "/ecom.coupon.v1.CouponService/IssueCoupon";
+constexpr const char* kGetProduct = "/ecom.product.v1.ProductService/GetProduct";
+
+std::string IssuePayload(int64_t user_id) {
+  coupon::v1::IssueCouponRequest request;
+  request.set_coupon_id(1);
+  request.set_user_id(user_id);
+  return request.SerializeAsString();
+}
+
+std::string ProductPayload(int64_t id) {
+  product::v1::GetProductRequest request;
+  request.set_product_id(id);
+  return request.SerializeAsString();
+}
+
+lane::v1::Call CallOf(std::string payload) {
+  lane::v1::Call call;
+  call.set_payload(std::move(payload));
+  return call;
+}
+
+class LaneService : public RpcFixture {
+ protected:
+  explicit LaneService(rpc::Server::Options options = {}) : RpcFixture(std::move(options)) {
+    pipeline_.backend.PutCoupon(OpenCoupon(pipeline_.backend.clock(), 1, 100'000));
+    EXPECT_TRUE(pipeline_.Issue(1, 999'999).ok());  // the coupon's gate is open
+  }
+
+  grpc::StatusCode CodeOfCall(const std::string& method, std::string payload) {
+    const lane::v1::Answer answer = lane_->Await(lane_->Send(method, CallOf(std::move(payload))));
+    return static_cast<grpc::StatusCode>(answer.status().code());
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(, LaneService, testing::Values(Transport::kLane), NameOf);
+
+TEST_P(LaneService, AnswersInTheOrderInWhichCallsEnd) {
+  pipeline_.log.Hold();
+  const uint64_t held = lane_->Send(kIssue, CallOf(IssuePayload(1)));
+  pipeline_.log.WaitUntilOneIsHeld();
+  EXPECT_EQ(CodeOfCall(kGetProduct, ProductPayload(77)), grpc::StatusCode::NOT_FOUND);
+  EXPECT_FALSE(lane_->Answered(held));
+  pipeline_.log.Release();
+  EXPECT_TRUE(lane_->Await(held).has_payload());
+}
+
+TEST_P(LaneService, AnswersEachOfThousandsOfCallsInFlightOnce) {
+  constexpr int kCalls = 4000;
+  std::vector<uint64_t> ids;
+  int64_t user = 1;
+  for (int frame = 0; frame < 8; ++frame) {
+    std::vector<std::string> payloads;
+    for (int i = 0; i < kCalls / 8; ++i) payloads.push_back(IssuePayload(user++));
+    const uint64_t first = lane_->SendAll(kIssue, payloads);
+    for (size_t i = 0; i < payloads.size(); ++i) ids.push_back(first + i);
+  }
+  user = 1;
+  for (const uint64_t id : ids) {
+    coupon::v1::IssueCouponResponse response;
+    const lane::v1::Answer answer = lane_->Await(id);
+    ASSERT_TRUE(answer.has_payload()) << answer.ShortDebugString();
+    ASSERT_TRUE(response.ParseFromString(answer.payload()));
+    EXPECT_EQ(response.user_id(), user++);
+  }
+  EXPECT_TRUE(Eventually([&] { return server_->calls_in_flight() == 0; }));
+}
+
+TEST_P(LaneService, EndsWithInvalidArgumentAfterAFrameOfGarbage) {
+  grpc::TemplatedGenericStub<grpc::ByteBuffer, grpc::ByteBuffer> stub(channel_);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  auto stream = stub.PrepareCall(&context, "/ecom.lane.v1.LaneService/Open", &queue);
+  const auto next = [&queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    EXPECT_TRUE(queue.Next(&tag, &ok));
+    return ok;
+  };
+  stream->StartCall(nullptr);
+  ASSERT_TRUE(next());
+  const grpc::Slice garbage(std::string(100, '\xff'));
+  stream->Write(grpc::ByteBuffer(&garbage, 1), nullptr);
+  ASSERT_TRUE(next());
+  grpc::Status status;
+  stream->Finish(&status, nullptr);
+  ASSERT_TRUE(next());
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  queue.Shutdown();
+  EXPECT_EQ(CodeOfCall(kGetProduct, ProductPayload(77)), grpc::StatusCode::NOT_FOUND)
+      << "another lane is not touched";
+}
+
+TEST_P(LaneService, EndsWithInvalidArgumentWhenAnIdIsUsedTwice) {
+  pipeline_.log.Hold();
+  const uint64_t held = lane_->Send(kIssue, CallOf(IssuePayload(1)));
+  pipeline_.log.WaitUntilOneIsHeld();
+  lane::v1::OpenRequest frame;
+  frame.add_calls()->set_id(held);
+  lane_->SendFrame(frame);
+  // The frame may still be on its way when the log lets go: so a lane that ended is waited for.
+  pipeline_.log.Release();
+  lane_->Close();
+  const grpc::Status end = lane_->AwaitEnd();
+  EXPECT_TRUE(end.ok() || end.error_code() == grpc::StatusCode::INVALID_ARGUMENT)
+      << end.error_message();
+}
+
+TEST_P(LaneService, AnswersAUselessCallAsGrpcDoesAndGoesOn) {
+  EXPECT_EQ(CodeOfCall("/ecom.coupon.v1.CouponService/Nonsense", ""),
+            grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(CodeOfCall(kGetProduct, "\xff\xff"), grpc::StatusCode::INTERNAL);
+  lane::v1::OpenRequest frame;
+  lane::v1::Call& call = *frame.add_calls();
+  call.set_id(12345);
+  call.set_method(1000);
+  lane_->SendFrame(frame);
+  EXPECT_EQ(lane_->Await(12345).status().code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(CodeOfCall(kGetProduct, ProductPayload(77)), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_P(LaneService, SendsNoAnswerToACallThatWasCancelled) {
+  pipeline_.log.Hold();
+  const uint64_t held = lane_->Send(kIssue, CallOf(IssuePayload(1)));
+  pipeline_.log.WaitUntilOneIsHeld();
+  lane::v1::OpenRequest frame;
+  frame.add_cancelled_ids(held);
+  frame.add_cancelled_ids(4711);  // nobody's
+  lane_->SendFrame(frame);
+  // Its answer proves that the frame before it was read.
+  EXPECT_EQ(CodeOfCall(kGetProduct, ProductPayload(77)), grpc::StatusCode::NOT_FOUND);
+  pipeline_.log.Release();
+  EXPECT_TRUE(Eventually([&] { return server_->calls_in_flight() == 0; }));
+  lane_->Close();
+  EXPECT_TRUE(lane_->AwaitEnd().ok());
+  EXPECT_FALSE(lane_->Answered(held));
+}
+
+TEST_P(LaneService, HandsTheDeadlineOn) {
+  pipeline_.backend.PutCoupon(OpenCoupon(pipeline_.backend.clock(), 2, 5));
+  lane::v1::Call call;
+  coupon::v1::IssueCouponRequest request;
+  request.set_coupon_id(2);
+  request.set_user_id(1);
+  call.set_payload(request.SerializeAsString());
+  call.set_timeout_us(-1);
+  const lane::v1::Answer answer = lane_->Await(lane_->Send(kIssue, std::move(call)));
+  EXPECT_EQ(answer.status().code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+}
+
+TEST_P(LaneService, EndsWithOkWhenTheClientHasNoMoreCallsAndItsAnswersWereSent) {
+  pipeline_.log.Hold();
+  const uint64_t held = lane_->Send(kIssue, CallOf(IssuePayload(1)));
+  pipeline_.log.WaitUntilOneIsHeld();
+  lane_->Close();
+  pipeline_.log.Release();
+  EXPECT_TRUE(lane_->AwaitEnd().ok());
+  EXPECT_TRUE(lane_->Await(held).has_payload());
+}
+
+TEST_P(LaneService, DrainsWithOkAfterItsCallsWereAnsweredAndBeginsNoOther) {
+  pipeline_.log.Hold();
+  const uint64_t held = lane_->Send(kIssue, CallOf(IssuePayload(1)));
+  pipeline_.log.WaitUntilOneIsHeld();
+  std::thread drain([&] { server_->Drain(absl::Seconds(20)); });
+  ASSERT_TRUE(Eventually([&] {  // until the drain has come to the lane
+    return CodeOfCall(kGetProduct, ProductPayload(77)) != grpc::StatusCode::NOT_FOUND;
+  }));
+  pipeline_.log.Release();
+  EXPECT_TRUE(lane_->Await(held).has_payload());
+  EXPECT_TRUE(lane_->AwaitEnd().ok()) << lane_->AwaitEnd().error_message();
+  drain.join();
+}
+
+TEST_P(LaneService, DrainsAtOnceWhenNothingIsUnderWay) {
+  EXPECT_EQ(CodeOfCall(kGetProduct, ProductPayload(77)), grpc::StatusCode::NOT_FOUND);
+  server_->Drain(absl::Seconds(20));
+  EXPECT_TRUE(lane_->AwaitEnd().ok()) << lane_->AwaitEnd().error_message();
+}
+
+TEST_P(LaneService, ForgetsTheCallsOfAClientThatIsGone) {
+  pipeline_.log.Hold();
+  lane_->Send(kIssue, CallOf(IssuePayload(1)));
+  pipeline_.log.WaitUntilOneIsHeld();
+  lane_.reset();
+  pipeline_.log.Release();
+  EXPECT_TRUE(Eventually([&] { return server_->calls_in_flight() == 0; }));
+  lane_.emplace(channel_);
+  EXPECT_EQ(CodeOfCall(kGetProduct, ProductPayload(77)), grpc::StatusCode::NOT_FOUND);
+}
+
+class FewLanes : public LaneService {
+ protected:
+  FewLanes() : LaneService({.lanes = {.lanes_max = 2, .lane_calls_max = 1}}) {}
+};
+
+INSTANTIATE_TEST_SUITE_P(, FewLanes, testing::Values(Transport::kLane), NameOf);
+
+TEST_P(FewLanes, RefusesLanesAndCallsBeyondItsBounds) {
+  EXPECT_EQ(CodeOfCall(kGetProduct, ProductPayload(77)), grpc::StatusCode::NOT_FOUND);
+  {
+    LaneClient second(channel_);
+    product::v1::GetProductRequest request;
+    request.set_product_id(77);
+    product::v1::GetProductResponse response;
+    EXPECT_EQ(second.Call(kGetProduct, request, response).error_code(),
+              grpc::StatusCode::NOT_FOUND);
+    LaneClient third(channel_);
+    EXPECT_EQ(third.AwaitEnd().error_code(), grpc::StatusCode::UNAVAILABLE);
+  }
+  pipeline_.log.Hold();
+  const uint64_t held = lane_->Send(kIssue, CallOf(IssuePayload(1)));
+  pipeline_.log.WaitUntilOneIsHeld();
+  const lane::v1::Answer refused = lane_->Await(lane_->Send(kIssue, CallOf(IssuePayload(2))));
+  EXPECT_EQ(refused.status().code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(refused.status().details_size(), 1) << "a refusal of ours, not a broken connection";
+  pipeline_.log.Release();
+  EXPECT_TRUE(lane_->Await(held).has_payload());
+}
+
+}  // namespace
+}  // namespace ecom::tests
