@@ -11,7 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"ecom/gateway/config"
+	"ecom/gateway/lane"
 	"ecom/gateway/limit"
 	"ecom/gateway/obs"
 	"ecom/gateway/rest"
@@ -29,6 +32,7 @@ type Gateway struct {
 	config   config.Config
 	log      *slog.Logger
 	upstream *upstream.Upstream
+	lanes    *lane.Conn // nil: none are wanted
 	api      *rest.Handler
 	draining atomic.Bool
 
@@ -56,10 +60,16 @@ func New(c config.Config, build obs.Build, log *slog.Logger) (_ *Gateway, err er
 		return nil, err
 	}
 	metrics := obs.NewMetrics(build)
+	var server grpc.ClientConnInterface = g.upstream
+	if c.Lanes > 0 {
+		g.lanes = lane.New(g.upstream, lane.Usual(c.Lanes, metrics, log))
+		metrics.WatchLanes(g.lanes.Waiting)
+		server = g.lanes
+	}
 	g.api, err = rest.New(rest.Options{
 		Zone: c.Zone, UpstreamTimeout: c.UpstreamTimeout, InFlightMax: c.InFlightMax,
 		BodyBytesMax: limit.BodyBytesMax, Observe: metrics, Log: log,
-	}, g.upstream)
+	}, server)
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +167,9 @@ func (g *Gateway) close() {
 		if l != nil {
 			_ = l.Close()
 		}
+	}
+	if g.lanes != nil {
+		g.lanes.Close()
 	}
 	if g.upstream != nil {
 		_ = g.upstream.Close()

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,6 +28,19 @@ import (
 // patience bounds every wait in these tests: far above what any takes.
 const patience = 20 * time.Second
 
+// lanes is how the gateways of these tests reach their server.
+var lanes int
+
+// TestMain runs every test twice: what is promised must not depend on how calls travel.
+func TestMain(m *testing.M) {
+	for _, lanes = range []int{0, 2} {
+		fmt.Printf("ECOM_LANES=%d\n", lanes)
+		if code := m.Run(); code != 0 {
+			os.Exit(code)
+		}
+	}
+}
+
 type running struct {
 	*Gateway
 	stop    context.CancelFunc
@@ -38,7 +52,7 @@ func start(t testing.TB, target string, change func(*config.Config)) *running {
 	t.Helper()
 	c, err := config.Load([]string{
 		"--http-addr=127.0.0.1:0", "--gateway-admin-addr=127.0.0.1:0", "--server-target=" + target,
-		"--drain-grace=100ms",
+		"--drain-grace=100ms", fmt.Sprint("--lanes=", lanes),
 	}, nil, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +92,7 @@ func waitUntilReady(t testing.TB, g *running) {
 	t.Helper()
 	waitFor(t, "the gateway to be ready", func() bool {
 		status, _ := get(t, "http://"+g.AdminAddr()+"/health/ready")
-		return status == http.StatusOK
+		return status == http.StatusOK && (g.lanes == nil || g.lanes.Up() == lanes)
 	})
 }
 

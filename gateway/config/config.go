@@ -32,6 +32,7 @@ type Config struct {
 	DrainTimeout    time.Duration // from then on, for requests in flight
 	ConnectionsMax  int           // REST connections open at once
 	InFlightMax     int           // requests that wait for the server at once
+	Lanes           int           // streams that carry calls to the server; 0: one HTTP/2 stream a call
 }
 
 // ErrHelp says that the user asked for --help or --print-config, which was printed.
@@ -83,6 +84,8 @@ func settings(r *raw) []setting {
 			count(func(c *Config) *int { return &c.ConnectionsMax }, 1, 100_000)},
 		{"ECOM_HTTP_IN_FLIGHT_MAX", "1024", "requests that wait for the server at once, 1 to 100000; more get 503",
 			count(func(c *Config) *int { return &c.InFlightMax }, 1, 100_000)},
+		{"ECOM_LANES", "0", "streams that carry calls to the server, many in one message, 0 to 16; 0: a call each",
+			count(func(c *Config) *int { return &c.Lanes }, 0, 16)},
 	}
 }
 

@@ -16,6 +16,7 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
+	lanes    laneMetrics
 }
 
 // NewMetrics makes metrics of its own registry, with those of process, runtime and build.
@@ -33,6 +34,7 @@ func NewMetrics(build Build) *Metrics {
 			Name: "http_requests_in_flight", Help: "Requests being answered.",
 		}),
 	}
+	m.lanes = newLaneMetrics(m.registry)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "ecom_build_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"process": build.Name, "version": build.Version, "commit": build.Commit},

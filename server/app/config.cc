@@ -65,6 +65,7 @@ constexpr std::string_view kGatewayOnly[] = {
     "ECOM_HTTP_CONNECTIONS_MAX",
     "ECOM_HTTP_IN_FLIGHT_MAX",
     "ECOM_HTTP_HEADER_TIMEOUT",
+    "ECOM_LANES",
 };
 
 constexpr int kPortMax = 65535;

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
+	lanev1 "ecom/gateway/gen/ecom/lane/v1"
 	productv1 "ecom/gateway/gen/ecom/product/v1"
 )
 
@@ -56,6 +57,7 @@ func Start(t testing.TB, l net.Listener, intercept func(context.Context, string)
 	s := &Server{Health: health.NewServer(), Intercept: intercept}
 	s.grpc = grpc.NewServer(grpc.UnaryInterceptor(s.record))
 	couponv1.RegisterCouponServiceServer(s.grpc, s)
+	lanev1.RegisterLaneServiceServer(s.grpc, &laneService{server: s})
 	productv1.RegisterProductServiceServer(s.grpc, s)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.Health)
 	served := make(chan error, 1)

@@ -1,0 +1,185 @@
+// Package lane carries unary calls to the server over a few long-lived streams, as many in one
+// message as are waiting.
+package lane
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
+	lanev1 "ecom/gateway/gen/ecom/lane/v1"
+	productv1 "ecom/gateway/gen/ecom/product/v1"
+)
+
+// Options are the number of lanes and their bounds.
+type Options struct {
+	Lanes int
+	// CallsMax bounds the calls that wait or are under way on one lane; more are refused. As many as
+	// the server takes on one connection.
+	CallsMax int
+	// FrameBytesMax bounds a frame: well below what the server takes, well above what waits usually.
+	FrameBytesMax int
+	Observe       Observer
+	Log           *slog.Logger
+}
+
+// Usual are the bounds that fit the server.
+func Usual(lanes int, observe Observer, log *slog.Logger) Options {
+	return Options{Lanes: lanes, CallsMax: 4096, FrameBytesMax: 64 << 10, Observe: observe, Log: log}
+}
+
+// An Observer is told what lanes do. Its methods are called from many goroutines and must not block.
+type Observer interface {
+	LaneUp()
+	LaneDown()
+	LaneSent(calls int)       // in one frame
+	LaneReceived(answers int) // in one frame
+	LaneRefused()             // a call, because its lane was full
+	LanePassedBy()            // a call, sent as a unary one because no lane was up
+}
+
+const (
+	// callBytesMax is the largest request that goes by lane: what the server takes in a unary call.
+	callBytesMax = 16 << 10
+	// closeTimeout bounds the wait for the server's last word. Nothing is under way by then.
+	closeTimeout = time.Second
+)
+
+// methods are those that lanes carry, and methodPlaces where each is in it.
+var (
+	methods      []string
+	methodPlaces = map[string]uint32{}
+)
+
+func init() {
+	for _, service := range []grpc.ServiceDesc{couponv1.CouponService_ServiceDesc, productv1.ProductService_ServiceDesc} {
+		for _, method := range service.Methods {
+			name := "/" + service.ServiceName + "/" + method.MethodName
+			methodPlaces[name] = uint32(len(methods))
+			methods = append(methods, name)
+		}
+	}
+}
+
+// A Conn is a connection whose unary calls go by lane. What a lane has no room for (other methods,
+// streams, other metadata than ours, large requests), and everything while no lane is up, goes the
+// ordinary way. Either way a call has the same results, and an error the same meaning: UNAVAILABLE
+// without details, and with a peer, is a connection that broke when the call was on its way.
+// Thread-safe.
+type Conn struct {
+	server  grpc.ClientConnInterface
+	observe Observer
+	lanes   []*lane
+	next    atomic.Uint32
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+}
+
+// New starts opening lanes to the server. It does not wait for them.
+func New(server grpc.ClientConnInterface, options Options) *Conn {
+	ctx, stop := context.WithCancel(context.Background())
+	c := &Conn{server: server, observe: options.Observe, stop: stop}
+	for range options.Lanes {
+		l := newLane(lanev1.NewLaneServiceClient(server), options)
+		c.lanes = append(c.lanes, l)
+		c.done.Go(func() { l.run(ctx) })
+	}
+	return c
+}
+
+// Close ends the lanes, after what they carry was answered, and breaks off what takes too long.
+// Idempotent.
+func (c *Conn) Close() {
+	for _, l := range c.lanes {
+		l.close()
+	}
+	cut := time.AfterFunc(closeTimeout, c.stop)
+	c.done.Wait()
+	cut.Stop()
+	c.stop()
+}
+
+// Up counts the lanes that are in use.
+func (c *Conn) Up() (up int) {
+	for _, l := range c.lanes {
+		if l.isUp() {
+			up++
+		}
+	}
+	return up
+}
+
+// Waiting counts the calls that are not sent yet.
+func (c *Conn) Waiting() (calls int) {
+	for _, l := range c.lanes {
+		calls += l.waitingCalls()
+	}
+	return calls
+}
+
+// NewStream is the ordinary connection's.
+func (c *Conn) NewStream(ctx context.Context, d *grpc.StreamDesc, method string, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	return c.server.NewStream(ctx, d, method, options...)
+}
+
+// Invoke makes one unary call. It blocks until there is an answer, or the context is done.
+func (c *Conn) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
+	place, known := methodPlaces[method]
+	in, isProto := request.(proto.Message)
+	out, hasProto := reply.(proto.Message)
+	if !known || !isProto || !hasProto {
+		return c.server.Invoke(ctx, method, request, reply, options...)
+	}
+	if err := ctx.Err(); err != nil {
+		return status.FromContextError(err).Err()
+	}
+	call := takeCall()
+	fits, err := call.fill(ctx, place, in)
+	if err != nil {
+		return status.Errorf(codes.Internal, "encoding the request: %v", err)
+	}
+	if !fits {
+		return c.server.Invoke(ctx, method, request, reply, options...)
+	}
+	l, err := c.add(call)
+	if err != nil {
+		c.observe.LaneRefused()
+		return err
+	}
+	if l == nil {
+		c.observe.LanePassedBy()
+		return c.server.Invoke(ctx, method, request, reply, options...)
+	}
+	return l.await(ctx, call, out, peerIn(options))
+}
+
+// add hands a call to the next lane that is up; nil: there is none.
+func (c *Conn) add(call *call) (*lane, error) {
+	first := int(c.next.Add(1))
+	for i := range c.lanes {
+		l := c.lanes[(first+i)%len(c.lanes)]
+		if up, err := l.add(call); up {
+			return l, err
+		}
+	}
+	return nil, nil
+}
+
+// peerIn finds where the caller wants to be told whom the call was handed to.
+func peerIn(options []grpc.CallOption) *peer.Peer {
+	for _, option := range options {
+		if p, ok := option.(grpc.PeerCallOption); ok {
+			return p.PeerAddr
+		}
+	}
+	return nil
+}
