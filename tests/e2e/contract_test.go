@@ -48,9 +48,22 @@ var (
 	errorBody   = regexp.MustCompile(`^\{"code":"([A-Z]{2}\d{3})","message":"[^"]+"\}$`)
 )
 
+// transports are the ways in which calls travel from gateway to server: each its own, or by lane.
+var transports = []string{"ECOM_LANES=0", "ECOM_LANES=2"}
+
 func TestContractHoldsForEveryCaseOfOurOwn(t *testing.T) {
 	t.Parallel()
-	s := stack.New(t, stack.DataDir(t))
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			holdsForEveryCase(t, transport)
+		})
+	}
+}
+
+func holdsForEveryCase(t *testing.T, setting string) {
+	t.Helper()
+	s := stack.New(t, stack.DataDir(t), setting)
 	s.Start()
 	raw, err := os.ReadFile("testdata/cases.json")
 	if err != nil {
@@ -174,13 +187,17 @@ func TestContractHoldsForTheSharedCases(t *testing.T) {
 	if _, err := os.Stat(check); err != nil {
 		t.Skip("there are no shared cases beside this checkout")
 	}
-	s := stack.New(t, stack.DataDir(t))
-	s.Start()
-	output, err := exec.CommandContext(t.Context(), check, "http://"+s.HTTP).CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s", err, output)
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) {
+			s := stack.New(t, stack.DataDir(t), transport)
+			s.Start()
+			output, err := exec.CommandContext(t.Context(), check, "http://"+s.HTTP).CombinedOutput()
+			if err != nil {
+				t.Errorf("%v\n%s", err, output)
+			}
+			t.Logf("%s", output)
+		})
 	}
-	t.Logf("%s", output)
 }
 
 func TestContractPagesThroughEveryProductOnce(t *testing.T) {

@@ -20,7 +20,17 @@ const (
 
 func TestCrashTwentyServerKillsUnderLoadLoseNothing(t *testing.T) {
 	t.Parallel()
-	s := stack.New(t, stack.DataDir(t), "COUPON_STOCK=20000")
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			twentyKillsLoseNothing(t, transport)
+		})
+	}
+}
+
+func twentyKillsLoseNothing(t *testing.T, setting string) {
+	t.Helper()
+	s := stack.New(t, stack.DataDir(t), "COUPON_STOCK=20000", setting)
 	s.Start()
 	c, recoveries := crashUnderLoad(t, s)
 	report := c.RequireClean()
