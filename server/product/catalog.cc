@@ -20,6 +20,9 @@ constexpr absl::Duration kLateInterval = absl::Milliseconds(50);
 constexpr size_t kListsInBatch = 16;      // each is a read of its own; bounds only what is moved
 constexpr size_t kPopularsInBatch = 256;  // one read for all of them
 
+/// Keeps every version out: changes may have been missed.
+constexpr int64_t kAllVersions = std::numeric_limits<int64_t>::max();
+
 absl::Status Invalid(ProductId id) {
   return absl::InvalidArgumentError(absl::StrCat("product ids begin at 1, not at ", id.value));
 }
@@ -298,6 +301,7 @@ void Catalog::LoadCached(std::vector<ProductId>& ids) {
     if (products[i] != nullptr) {
       EndFlight(ids[i], products[i], read_at);
     } else if (!stores_.Add(ProductId{ids[i]})) {
+      ++counters_.refused;
       EndFlight(ids[i], absl::UnavailableError("too many products wait for the store"), read_at);
     }
   }
@@ -314,14 +318,18 @@ void Catalog::LoadStored(std::vector<ProductId>& ids) {
   } else {
     failure = StoreFailure("products can't be read", read.status);
   }
+  // The second level may have forgotten the change that would keep out what is older.
+  TieredReader::Result current{
+      .ids = {}, .products = {}, .status = read.status, .read_at = read.read_at};
   for (size_t i = 0; i < read.ids.size(); ++i) {
-    if (failure.ok()) {
-      EndFlight(read.ids[i], read.products[i], read.read_at);
-    } else {
+    if (!failure.ok()) {
       EndFlight(read.ids[i], failure, read.read_at);
+    } else if (EndFlight(read.ids[i], read.products[i], read.read_at)) {
+      current.ids.push_back(read.ids[i]);
+      current.products.push_back(read.products[i]);
     }
   }
-  reader_.Fill(read);
+  reader_.Fill(current);
 }
 
 /// Has the store looked at, too, for what the second level had: for some of them in each second.
@@ -339,21 +347,26 @@ void Catalog::CheckLater(std::span<const ProductId> ids) {
 }
 
 /// Leaves the result in L1, and only then ends the flight, at one moment for everybody: who comes
-/// later finds the one or the other. Null: there is no such product.
-void Catalog::EndFlight(ProductId id, const absl::StatusOr<std::shared_ptr<const Product>>& read,
+/// later finds the one or the other. Null: there is no such product. False: it was changed
+/// meanwhile, and is not to be kept anywhere.
+bool Catalog::EndFlight(ProductId id, const absl::StatusOr<std::shared_ptr<const Product>>& read,
                         absl::Duration read_at) {
   std::vector<Done> callers;
+  bool is_current = false;
   {
     std::lock_guard lock(flights_mutex_);
-    const auto flight = flights_.find(id);
-    const int64_t version_min = flight->second.version_min;
+    const auto position = flights_.find(id);
+    Flight& flight = position->second;
     if (read.ok() && *read != nullptr) {
-      if ((*read)->version >= version_min) l1_.Put(*read, read_at);
-    } else if (read.ok() && version_min == 0) {
-      l1_.PutNegative(id, read_at);
+      is_current = (*read)->version >= flight.version_min;
+      if (ReadAgain(id, flight, (*read)->version, read_at)) return is_current;
+      if (is_current) l1_.Put(*read, read_at);
+    } else if (read.ok()) {
+      is_current = flight.version_min == 0;
+      if (is_current) l1_.PutNegative(id, read_at);
     }
-    callers = std::move(flight->second.callers);
-    flights_.erase(flight);
+    callers = std::move(flight.callers);
+    flights_.erase(position);
     callers_waiting_ -= callers.size();
   }
   for (Done& done : callers) {
@@ -365,6 +378,18 @@ void Catalog::EndFlight(ProductId id, const absl::StatusOr<std::shared_ptr<const
       done(View(*read));
     }
   }
+  return is_current;
+}
+
+/// Those who wait may have come long after the read began, and have been shown something newer by
+/// another server: begins a second read for them, once, when the product was changed meanwhile, or
+/// this process stood still. True when it did.
+bool Catalog::ReadAgain(ProductId id, Flight& flight, int64_t version, absl::Duration read_at) {
+  const bool changed = version < flight.version_min && flight.version_min != kAllVersions;
+  const bool too_old = clock_.Monotonic() - read_at >= options_.l1.soft_ttl;
+  if ((!changed && !too_old) || flight.callers.empty() || flight.is_second) return false;
+  flight.is_second = stores_.Add(ProductId{id});
+  return flight.is_second;
 }
 
 /// Shows what is expired to those who wait for a read that takes long; until Stop.
@@ -408,7 +433,7 @@ void Catalog::Invalidate(std::span<const ProductVersion> changes) {
 void Catalog::InvalidateAll() {
   std::lock_guard lock(flights_mutex_);
   l1_.Clear();
-  for (auto& [id, flight] : flights_) flight.version_min = std::numeric_limits<int64_t>::max();
+  for (auto& [id, flight] : flights_) flight.version_min = kAllVersions;
   ++counters_.invalidated_all;
 }
 

@@ -191,6 +191,7 @@ class Catalog {
     std::vector<Done> callers;
     absl::Duration began_at;
     int64_t version_min = 0;  ///< what is older was changed meanwhile, and is not kept
+    bool is_second = false;   ///< the first read was too old to be shown
   };
   struct PendingList {
     ListQuery query;
@@ -214,8 +215,9 @@ class Catalog {
   void LoadCached(std::vector<ProductId>& ids);
   void LoadStored(std::vector<ProductId>& ids);
   void CheckLater(std::span<const ProductId> ids);
-  void EndFlight(ProductId id, const absl::StatusOr<std::shared_ptr<const Product>>& read,
+  bool EndFlight(ProductId id, const absl::StatusOr<std::shared_ptr<const Product>>& read,
                  absl::Duration read_at);
+  bool ReadAgain(ProductId id, Flight& flight, int64_t version, absl::Duration read_at);
   void AnswerLate();
   void NoteViews(std::span<const ViewDelta> deltas);
   absl::StatusOr<ProductView> AnswerWithout(ProductId id, const absl::Status& failure);

@@ -309,6 +309,59 @@ TEST_F(CatalogOf100, KeepsNoOldProductThatWasBeingReadWhenItChanged) {
   EXPECT_EQ(Get(1)->product->price_minor, 777) << "nor in the second level";
 }
 
+TEST_F(CatalogOf100, ReadsAgainForThoseWhoWaitWhenTheProductIsChangedMeanwhile) {
+  store_.Hold();
+  Views answers;
+  catalog_->Get({1}, answers.Next());
+  store_.WaitUntilOneIsHeld();  // it has read the old price
+  const auto changed = store_.UpdateProduct({1}, {.price_minor = 777});
+  ASSERT_TRUE(changed.ok());
+  const product::ProductVersion change{changed->id, changed->version};
+  catalog_->Invalidate({&change, 1});
+  catalog_->Get({1}, answers.Next());  // may have been shown the new price elsewhere
+  store_.Release();
+  for (const auto& answer : answers.WaitFor(2)) EXPECT_EQ(answer->product->price_minor, 777);
+  EXPECT_EQ(store_.find_calls(), 2);
+  EXPECT_TRUE(catalog_->TryGet({1}).has_value());
+}
+
+TEST_F(CatalogOf100, ReadsAgainForThoseWhoWaitWhenItStoodStillForLongerThanTheSoftTtl) {
+  store_.Hold();
+  Views answers;
+  catalog_->Get({1}, answers.Next());
+  store_.WaitUntilOneIsHeld();  // it has read the old price
+  SetPrice(1, 777);
+  clock_.Advance(options_.l1.soft_ttl);
+  catalog_->Get({1}, answers.Next());
+  store_.Release();
+  for (const auto& answer : answers.WaitFor(2)) EXPECT_EQ(answer->product->price_minor, 777);
+  EXPECT_EQ(store_.find_calls(), 2);
+}
+
+TEST_F(CatalogOf100, ReadsAgainOnceThoughTheProductIsChangedAgain) {
+  store_.Hold();
+  Views answers;
+  catalog_->Get({1}, answers.Next());
+  store_.WaitUntilOneIsHeld();
+  const product::ProductVersion change{{1}, 1'000};  // of which no read knows
+  catalog_->Invalidate({&change, 1});
+  store_.Release();
+  EXPECT_TRUE(answers.WaitFor(1)[0].ok());
+  EXPECT_EQ(store_.find_calls(), 2);
+}
+
+TEST_F(CatalogOf100, PutsNothingOldIntoASecondLevelThatHasForgottenTheChange) {
+  store_.Hold();
+  Views answers;
+  catalog_->Get({1}, answers.Next());
+  store_.WaitUntilOneIsHeld();  // it has read the old price
+  ASSERT_TRUE(store_.UpdateProduct({1}, {.price_minor = 777}).ok());
+  catalog_->InvalidateAll();  // the second level was away, and knows nothing
+  store_.Release();
+  ASSERT_TRUE(answers.WaitFor(1)[0].ok());
+  EXPECT_EQ(Get(1)->product->price_minor, 777);
+}
+
 TEST_F(CatalogOf100, KeepsNothingFromBeforeChangesMayHaveBeenMissed) {
   ASSERT_TRUE(Get(1).ok());
   store_.Hold();
