@@ -184,7 +184,7 @@ absl::StatusOr<Exit> ShowHotProducts(const app::Config& config, const CommandLin
   if (line.AsJson()) {
     out << json.dump(2) << "\n";
   } else if (hottest.empty()) {
-    out << "no product has 60 views in the last minute\n";
+    out << "no product has 3 views in the last minute\n";
   }
   return Exit::kClean;
 }

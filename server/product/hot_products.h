@@ -33,8 +33,9 @@ class HotProducts {
     size_t slices = 6;
     /// Products that Top returns at most.
     size_t products_max = 100;
-    /// Views in the window below which a product is not hot.
-    int64_t views_min = 60;
+    /// Views in the window below which a product is not hot. Few: where there is room for the first
+    /// `products_max`, nobody has to wait for one of them again.
+    int64_t views_min = 3;
   };
 
   /// `clock` must outlive it.
