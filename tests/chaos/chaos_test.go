@@ -8,10 +8,7 @@
 package chaos
 
 import (
-	"flag"
-	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"testing"
 
@@ -55,24 +52,7 @@ var trials = []struct {
 	{"broken: the offset before the commit", brokenOffsetBeforeCommit},
 }
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	root, err := stack.Root()
-	if err != nil {
-		fail(err)
-	}
-	build := exec.Command("make", "build") // once, so that no trial waits for the compiler
-	build.Dir = root
-	if output, err := build.CombinedOutput(); err != nil {
-		fail(fmt.Errorf("make build: %w\n%s", err, output))
-	}
-	os.Exit(m.Run())
-}
-
-func fail(err error) {
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
-}
+func TestMain(m *testing.M) { stack.Main(m) }
 
 // seed is the same in every run, unless CHAOS_SEED says another.
 func seed(t *testing.T) uint64 {

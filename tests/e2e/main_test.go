@@ -26,23 +26,10 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	// Each test runs a whole installation: more than two at once measure each other.
 	if err := flag.Set("test.parallel", "2"); err != nil {
-		fail(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	root, err := stack.Root()
-	if err != nil {
-		fail(err)
-	}
-	build := exec.Command("make", "build") // once, so that no test waits for the compiler
-	build.Dir = root
-	if output, err := build.CombinedOutput(); err != nil {
-		fail(fmt.Errorf("make build: %w\n%s", err, output))
-	}
-	os.Exit(m.Run())
-}
-
-func fail(err error) {
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+	stack.Main(m)
 }
 
 // answerWithin is past every deadline of the service.

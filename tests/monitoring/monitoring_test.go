@@ -5,7 +5,6 @@ package monitoring
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,24 +21,7 @@ import (
 	"ecom/tests/stack"
 )
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	root, err := stack.Root()
-	if err != nil {
-		fail(err)
-	}
-	build := exec.Command("make", "build")
-	build.Dir = root
-	if output, err := build.CombinedOutput(); err != nil {
-		fail(fmt.Errorf("make build: %w\n%s", err, output))
-	}
-	os.Exit(m.Run())
-}
-
-func fail(err error) {
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
-}
+func TestMain(m *testing.M) { stack.Main(m) }
 
 func TestRulesAndConfigurationsAreValid(t *testing.T) {
 	command(t, "promtool", append([]string{"check", "rules"}, files(t, "prometheus/rules/*.yml")...)...)

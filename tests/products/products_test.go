@@ -6,10 +6,6 @@
 package products
 
 import (
-	"flag"
-	"fmt"
-	"os"
-	"os/exec"
 	"testing"
 
 	"ecom/tests/stack"
@@ -35,24 +31,7 @@ var trials = []struct {
 	{"a flood of unknown ids is shed, and everybody else is served", unknownIDsAreShed},
 }
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	root, err := stack.Root()
-	if err != nil {
-		fail(err)
-	}
-	build := exec.Command("make", "build") // once, so that no trial waits for the compiler
-	build.Dir = root
-	if output, err := build.CombinedOutput(); err != nil {
-		fail(fmt.Errorf("make build: %w\n%s", err, output))
-	}
-	os.Exit(m.Run())
-}
-
-func fail(err error) {
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
-}
+func TestMain(m *testing.M) { stack.Main(m) }
 
 func TestProducts(t *testing.T) {
 	r := newRig(t)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"math/big"
 	"net"
@@ -64,6 +65,27 @@ func Root() (string, error) {
 		}
 		dir = parent
 	}
+}
+
+// Main builds what the tests of a package start, once, so that none of them waits for the compiler, and
+// runs them. For TestMain; does not return.
+func Main(m *testing.M) {
+	if !flag.Parsed() {
+		flag.Parse() // a wrong one is to be told before the build
+	}
+	root, err := Root()
+	if err == nil {
+		build := exec.Command("make", "build")
+		build.Dir = root
+		if output, failed := build.CombinedOutput(); failed != nil {
+			err = fmt.Errorf("make build: %w\n%s", failed, output)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
 }
 
 // Binary returns the path of a built binary, and fails the test when there is none.
