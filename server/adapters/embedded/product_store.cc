@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "adapters/embedded/view_totals.h"
 #include "base/status_macros.h"
 
 namespace ecom::adapters::embedded {
@@ -154,15 +155,7 @@ absl::StatusOr<Product> EmbeddedProductStore::UpdateProduct(ProductId id,
 }
 
 absl::Status EmbeddedProductStore::RaiseViews(std::span<const ViewTotal> totals) {
-  return database_.Write([&](Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(Statement update, connection.Prepare("UPDATE products SET view_count = ? "
-                                                          "WHERE id = ? AND view_count < ?"));
-    for (const ViewTotal& total : totals) {
-      RETURN_IF_ERROR(update.Bind(total.views, total.id.value, total.views).Run());
-      update.Reset();
-    }
-    return absl::OkStatus();
-  });
+  return embedded::RaiseViews(database_, totals);
 }
 
 std::vector<const char*> EmbeddedProductStore::ListStatements() {

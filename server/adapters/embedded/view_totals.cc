@@ -9,6 +9,18 @@ using product::ViewBatch;
 using product::ViewDelta;
 using product::ViewTotal;
 
+absl::Status RaiseViews(Database& database, std::span<const ViewTotal> totals) {
+  return database.Write([&](Connection& connection) -> absl::Status {
+    ASSIGN_OR_RETURN(Statement update, connection.Prepare("UPDATE products SET view_count = ? "
+                                                          "WHERE id = ? AND view_count < ?"));
+    for (const ViewTotal& total : totals) {
+      RETURN_IF_ERROR(update.Bind(total.views, total.id.value, total.views).Run());
+      update.Reset();
+    }
+    return absl::OkStatus();
+  });
+}
+
 absl::StatusOr<std::vector<std::optional<int64_t>>> EmbeddedViewTotals::Add(
     const ViewBatch& batch) {
   std::lock_guard lock(adding_mutex_);
@@ -49,15 +61,7 @@ absl::StatusOr<std::vector<std::optional<int64_t>>> EmbeddedViewTotals::Find(
 }
 
 absl::Status EmbeddedViewTotals::Seed(std::span<const ViewTotal> totals) {
-  return database_.Write([&](Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(Statement update, connection.Prepare("UPDATE products SET view_count = ? "
-                                                          "WHERE id = ? AND view_count < ?"));
-    for (const ViewTotal& total : totals) {
-      RETURN_IF_ERROR(update.Bind(total.views, total.id.value, total.views).Run());
-      update.Reset();
-    }
-    return absl::OkStatus();
-  });
+  return RaiseViews(database_, totals);
 }
 
 }  // namespace ecom::adapters::embedded

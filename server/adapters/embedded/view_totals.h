@@ -13,6 +13,10 @@
 
 namespace ecom::adapters::embedded {
 
+/// Raises the views of products, in one transaction; what is higher already stays, and a product
+/// that is gone is passed over. For this room's .cc files only.
+absl::Status RaiseViews(Database& database, std::span<const product::ViewTotal> totals);
+
 /// Views in the data file: the products' own counts are the totals, so none is ever missing from
 /// the store.
 ///
