@@ -29,11 +29,9 @@ void ChangeListener::Run() {
   while (!stopping_) {
     const auto changes = changes_.Next(kLook);
     if (changes.ok()) {
-      changes_told_ += static_cast<int64_t>(changes->size());
       catalog_.Invalidate(*changes);
       continue;
     }
-    ++gaps_;
     catalog_.InvalidateAll();
     base::Log(base::Level::kDebug, "changes of products may have been missed",
               {{"error", changes.status()}});

@@ -28,18 +28,13 @@ void Warmer::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-Warmer::Stats Warmer::stats() const { return {.rounds = rounds_, .errors = errors_}; }
-
 void Warmer::Run() {
   bool failing = false;
   for (;;) {
     const absl::Status warmed = Warm();
-    if (!warmed.ok()) {
-      ++errors_;
-      if (!failing) {
-        base::Log(base::Level::kWarn, "the product caches could not be warmed; it is tried again",
-                  {{"error", warmed}});
-      }
+    if (!warmed.ok() && !failing) {
+      base::Log(base::Level::kWarn, "the product caches could not be warmed; it is tried again",
+                {{"error", warmed}});
     }
     failing = !warmed.ok();
     if (!WaitUnlessStopping(failing ? options_.retry_interval : options_.interval)) return;
@@ -57,7 +52,6 @@ absl::Status Warmer::Warm() {
     if (begin > 0 && !WaitUnlessStopping(options_.step_pause)) return absl::OkStatus();
     catalog_.Warm(std::span(ids).subspan(begin, std::min(step, ids.size() - begin)));
   }
-  ++rounds_;
   base::Log(base::Level::kInfo, "the product caches are being warmed",
             {{"products", static_cast<int64_t>(ids.size())}});
   return absl::OkStatus();

@@ -1,8 +1,6 @@
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
-#include <cstdint>
 #include <mutex>
 #include <thread>
 
@@ -29,19 +27,12 @@ class Warmer {
     absl::Duration step_pause = absl::Milliseconds(20);
   };
 
-  struct Stats {
-    int64_t rounds = 0;  ///< that ended well
-    int64_t errors = 0;  ///< rounds in which the store failed
-  };
-
   /// Both must outlive the warmer. Begins at once.
   Warmer(Options options, ProductStore& store, Catalog& catalog);
   ~Warmer();
 
   /// Ends a round under way, and the thread. Idempotent.
   void Stop();
-
-  Stats stats() const;
 
  private:
   void Run();
@@ -51,8 +42,6 @@ class Warmer {
   const Options options_;
   ProductStore& store_;
   Catalog& catalog_;
-  std::atomic<int64_t> rounds_ = 0;
-  std::atomic<int64_t> errors_ = 0;
   std::mutex mutex_;
   std::condition_variable stop_;
   bool stopping_ = false;  // guarded by mutex_
