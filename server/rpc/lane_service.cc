@@ -89,9 +89,9 @@ class Lane final : public LaneAnswers {
       return service_.Release(*this, /*admitted=*/false);
     }
     service_.Post(queue_);
+    admitted_ = service_.Admit();  // before the lane's lock, which Drain takes under the service's
     std::unique_lock lock(mutex_);
     open_ = true;
-    admitted_ = service_.Admit();
     if (!admitted_) return Finish(lock, {grpc::StatusCode::UNAVAILABLE, "no more lanes"});
     writing_ = true;
     reading_ = true;
@@ -252,9 +252,10 @@ class Lane final : public LaneAnswers {
     *AddAnswer(id, status.ByteSizeLong()).mutable_status() = status;
   }
 
-  /// Asks for the next frame, unless the lane is about to end or too many answers wait.
+  /// Asks for the next frame, unless the lane ends or too many answers wait. Of a lane that drains,
+  /// too: whoever calls is to be told that the call was refused.
   void ReadMore() {
-    if (reading_ || read_ended_ || draining_ || finishing_) return;
+    if (reading_ || read_ended_ || finishing_) return;
     if (ready_answers_ > service_.options_.answers_waiting_max) return;
     reading_ = true;
     stream_->Read(&read_buffer_, &read_);

@@ -54,8 +54,8 @@ class LaneService {
   /// Takes lanes on `queue`. Once for each queue, before its thread runs.
   void Start(grpc::ServerCompletionQueue& queue);
 
-  /// Reads no further frame; each lane ends with OK once its calls are answered. Returns at once.
-  /// Thread-safe.
+  /// Refuses further calls; each lane ends with OK once those under way are answered. Returns at
+  /// once. Thread-safe.
   void Drain();
 
  private:
