@@ -447,7 +447,8 @@ void Catalog::NoteViews(std::span<const ViewDelta> deltas) {
   std::vector<ProductId> hot;
   for (const HotProduct& product : hot_.Top()) hot.push_back(product.id);
   l1_.Pin(hot);
-  for (const ProductId id : l1_.TakePinnedDue()) Refresh(id);
+  // What one more query brings: so those who wait for a read have little in front of them.
+  for (const ProductId id : l1_.TakeDue(options_.load_ids_max)) Refresh(id);
 }
 
 /// Answers when the store can't: with an expired entry where there still is one.

@@ -17,6 +17,7 @@ struct Entry {
   std::shared_ptr<const Product> product;
   absl::Duration read_at;
   absl::Duration refresh_at;
+  absl::Duration asked_at;
   size_t bytes = 0;
   bool visited = false;
   bool pinned = false;  ///< then in no queue
@@ -138,6 +139,7 @@ class alignas(64) L1Cache::Shard {
       return {};
     }
     entry.visited = true;
+    entry.asked_at = now;
     Found found{.state = State::kFresh, .refresh = false, .product = entry.product};
     if (age >= options_.soft_ttl) {
       found.state = State::kExpired;
@@ -154,11 +156,13 @@ class alignas(64) L1Cache::Shard {
     const size_t bytes = BytesOf(*product);
     std::lock_guard lock(mutex_);
     bool visited = false;
+    absl::Duration asked_at = read_at;
     if (const auto position = entries_.find(id); position != entries_.end()) {
       const Entry& kept = *position->second;
       if (kept.product->version > product->version) return;
       if (kept.product->version == product->version && kept.read_at > read_at) return;
       visited = kept.visited;
+      asked_at = kept.asked_at;
       // Replaced in place: a refresh must not make an entry look new to the hand.
       if (bytes == position->second->bytes) {
         Renew(*position->second, std::move(product), read_at);
@@ -177,6 +181,7 @@ class alignas(64) L1Cache::Shard {
     auto entry = std::make_unique<Entry>();
     entry->bytes = bytes;
     entry->visited = visited;
+    entry->asked_at = asked_at;
     Renew(*entry, std::move(product), read_at);
     bytes_ += bytes;
     Enqueue(*entry, pinned_.contains(id));
@@ -234,10 +239,15 @@ class alignas(64) L1Cache::Shard {
     for (const ProductId id : pinned_) {
       const auto position = entries_.find(id);
       if (position == entries_.end()) continue;
-      Entry& entry = *position->second;
-      if (now < entry.refresh_at) continue;
-      entry.refresh_at = now + options_.refresh_retry;
-      due.push_back(id);
+      TakeIfDue(*position->second, now, due);
+    }
+  }
+
+  void TakeAskedDue(absl::Duration now, size_t ids_max, std::vector<ProductId>& due) {
+    std::lock_guard lock(mutex_);
+    for (const auto& [id, entry] : entries_) {
+      if (due.size() >= ids_max) return;
+      if (now - entry->asked_at < options_.asked_lately) TakeIfDue(*entry, now, due);
     }
   }
 
@@ -251,6 +261,12 @@ class alignas(64) L1Cache::Shard {
   }
 
  private:
+  void TakeIfDue(Entry& entry, absl::Duration now, std::vector<ProductId>& due) {
+    if (now < entry.refresh_at) return;
+    entry.refresh_at = now + options_.refresh_retry;
+    due.push_back(entry.product->id);
+  }
+
   void Renew(Entry& entry, std::shared_ptr<const Product> product, absl::Duration read_at) {
     entry.product = std::move(product);
     entry.read_at = read_at;
@@ -335,10 +351,13 @@ void L1Cache::Pin(std::span<const ProductId> ids) {
   for (const auto& shard : shards_) shard->Pin(std::move(shares[shard.get()]));
 }
 
-std::vector<ProductId> L1Cache::TakePinnedDue() {
+std::vector<ProductId> L1Cache::TakeDue(size_t ids_max) {
   std::vector<ProductId> due;
   const absl::Duration now = clock_.Monotonic();
   for (const auto& shard : shards_) shard->TakePinnedDue(now, due);
+  for (size_t i = 0; i < shards_.size() && due.size() < ids_max; ++i) {
+    shards_[next_due_++ % shards_.size()]->TakeAskedDue(now, ids_max, due);
+  }
   return due;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -40,6 +41,9 @@ class L1Cache {
     /// How long after a caller was told to refresh an entry, which is still there, the next one
     /// is told.
     absl::Duration refresh_retry = absl::Seconds(1);
+    /// An entry is read again before it grows old for so long after it was last asked for: whoever
+    /// asks less often than each `soft_ttl` need not wait either.
+    absl::Duration asked_lately = absl::Minutes(1);
 
     /// An older entry is still served, and one caller is told to refresh it: early enough that
     /// a product which is asked for all the time never gets to the soft TTL.
@@ -92,9 +96,11 @@ class L1Cache {
   /// the bounds, of the first ones. Locks each shard in turn.
   void Pin(std::span<const ProductId> ids);
 
-  /// Pinned products that are older than refresh_after(), and of which nobody was told yet: see to
-  /// a refresh. Locks each shard in turn.
-  std::vector<ProductId> TakePinnedDue();
+  /// Products that are older than refresh_after(), and of which nobody was told yet: see to a
+  /// refresh. All that are pinned, and of those that were asked for lately as many as make
+  /// `ids_max` in all; the next call begins where this one ended. Locks each shard in turn, for a
+  /// look at each of its entries.
+  std::vector<ProductId> TakeDue(size_t ids_max);
 
   /// How much is kept, and how many entries were evicted for room since the start. Locks each
   /// shard in turn.
@@ -115,6 +121,7 @@ class L1Cache {
   const Options options_;
   const base::Clock& clock_;
   std::vector<std::unique_ptr<Shard>> shards_;
+  std::atomic<size_t> next_due_ = 0;  // the shard that is looked at first
 };
 
 }  // namespace ecom::product

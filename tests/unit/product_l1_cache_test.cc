@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "support/fake_clock.h"
 #include "support/product_backend.h"
 
@@ -167,14 +168,44 @@ TEST_F(L1, TellsOfPinnedProductsThatAreDueThoughNobodyAsksForThem) {
   Put(cache, 1);
   Put(cache, 2);
   cache.Pin(std::vector<ProductId>{{1}, {3}});
-  EXPECT_TRUE(cache.TakePinnedDue().empty());
+  EXPECT_TRUE(cache.TakeDue(0).empty());
   clock_.Advance(defaults_.refresh_after());
-  EXPECT_EQ(cache.TakePinnedDue(), std::vector<ProductId>{ProductId{1}});
-  EXPECT_TRUE(cache.TakePinnedDue().empty()) << "somebody was told";
+  EXPECT_EQ(cache.TakeDue(0), std::vector<ProductId>{ProductId{1}});
+  EXPECT_TRUE(cache.TakeDue(0).empty()) << "somebody was told";
   clock_.Advance(defaults_.refresh_retry);
-  EXPECT_EQ(cache.TakePinnedDue(), std::vector<ProductId>{ProductId{1}}) << "it came to nothing";
+  EXPECT_EQ(cache.TakeDue(0), std::vector<ProductId>{ProductId{1}}) << "it came to nothing";
   Put(cache, 1);
-  EXPECT_TRUE(cache.TakePinnedDue().empty());
+  EXPECT_TRUE(cache.TakeDue(0).empty());
+}
+
+TEST_F(L1, TellsOfProductsThatAreDueForAWhileAfterTheyWereAskedFor) {
+  L1Cache cache(defaults_, clock_);
+  Put(cache, 1);
+  EXPECT_TRUE(cache.TakeDue(10).empty());
+  clock_.Advance(defaults_.refresh_after());
+  EXPECT_EQ(cache.TakeDue(10), std::vector<ProductId>{ProductId{1}});
+  EXPECT_TRUE(cache.TakeDue(10).empty()) << "somebody was told";
+  Put(cache, 1);
+  clock_.Advance(defaults_.refresh_after());
+  EXPECT_EQ(StateOf(cache, 1), State::kStale) << "and asked for";
+  clock_.Advance(defaults_.asked_lately - absl::Nanoseconds(1));
+  EXPECT_EQ(cache.TakeDue(10), std::vector<ProductId>{ProductId{1}});
+  Put(cache, 1);
+  clock_.Advance(defaults_.refresh_after());
+  EXPECT_TRUE(cache.TakeDue(10).empty()) << "nobody has asked for it lately";
+}
+
+TEST_F(L1, TellsOfAsManyThatAreDueAsItIsAskedForAndOfTheOthersNextTime) {
+  L1Cache cache(defaults_, clock_);
+  for (int64_t id = 1; id <= 100; ++id) Put(cache, id);
+  clock_.Advance(defaults_.refresh_after());
+  absl::flat_hash_set<ProductId> told;
+  for (int i = 0; i < 20 && told.size() < 100; ++i) {
+    const std::vector<ProductId> due = cache.TakeDue(10);
+    EXPECT_LE(due.size(), 10u);
+    told.insert(due.begin(), due.end());
+  }
+  EXPECT_EQ(told.size(), 100u);
 }
 
 TEST_F(L1, KeepsItsBoundOfBytesBesideWhatIsPinned) {
