@@ -53,6 +53,7 @@ product::Catalog::Options CatalogOptions(const Config& all) {
   options.l1.entries_max = static_cast<size_t>(config.l1_entries_max);
   options.l1.bytes_max = static_cast<size_t>(config.l1_bytes_max);
   options.l1.soft_ttl = config.soft_ttl;
+  options.l1.asked_lately = config.read_ahead;
   options.l1.hard_ttl = config.hard_ttl;
   options.l1.negative_ttl = config.negative_ttl;
   options.loads_waiting_max = static_cast<size_t>(config.loads_queued_max);

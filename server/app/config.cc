@@ -520,6 +520,10 @@ std::vector<Option> MakeOptions() {
                 "Age from which a kept product is read again before it is answered. Not above "
                 "product-hard-ttl."},
                absl::ZeroDuration(), absl::Hours(1), ECOM_FIELD(product.soft_ttl)),
+      Duration({kProducts, "product-read-ahead", "ECOM_PRODUCT_READ_AHEAD", "DURATION", "1m",
+                "How long after it was last asked for a kept product is read again before it is "
+                "old; 0: only while it is hot."},
+               absl::ZeroDuration(), absl::Hours(1), ECOM_FIELD(product.read_ahead)),
       Duration({kProducts, "product-hard-ttl", "ECOM_PRODUCT_HARD_TTL", "DURATION", "60s",
                 "Age from which a kept product is not answered any more."},
                absl::ZeroDuration(), absl::Hours(1), ECOM_FIELD(product.hard_ttl)),

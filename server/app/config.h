@@ -106,6 +106,7 @@ struct Config {
     int64_t l1_entries_max = 0;
     int64_t l1_bytes_max = 0;
     absl::Duration soft_ttl;
+    absl::Duration read_ahead;
     absl::Duration hard_ttl;
     absl::Duration negative_ttl;
     int loads_queued_max = 0;

@@ -312,9 +312,12 @@ void Catalog::LoadCached(std::vector<ProductId>& ids) {
 void Catalog::LoadStored(std::vector<ProductId>& ids) {
   const TieredReader::Result read = reader_.FindStored(std::move(ids));
   absl::Status failure;
+  absl::flat_hash_set<ProductId> without_total;
   if (read.status.ok()) {
     store_failing_ = false;
-    views_.Learn(read.ids).IgnoreError();
+    if (const auto missing = views_.Learn(read.ids); missing.ok()) {
+      without_total.insert(missing->begin(), missing->end());
+    }
   } else {
     failure = StoreFailure("products can't be read", read.status);
   }
@@ -330,6 +333,19 @@ void Catalog::LoadStored(std::vector<ProductId>& ids) {
     }
   }
   reader_.Fill(current);
+  BeginTotals(current, without_total);
+}
+
+/// Begins the totals of views that are missing, unless others may have counted since the read.
+void Catalog::BeginTotals(const TieredReader::Result& read,
+                          const absl::flat_hash_set<ProductId>& without_total) {
+  if (clock_.Monotonic() - read.read_at >= options_.reader.fill_age_max) return;
+  std::vector<ViewTotal> totals;
+  for (const auto& product : read.products) {
+    if (product == nullptr || !without_total.contains(product->id)) continue;
+    totals.push_back({.id = product->id, .views = product->view_count});
+  }
+  if (!totals.empty()) views_.Begin(totals);
 }
 
 /// Has the store looked at, too, for what the second level had: for some of them in each second.

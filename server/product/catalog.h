@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -214,6 +215,8 @@ class Catalog {
   bool Enqueue(ProductId id, Freshness freshness);
   void LoadCached(std::vector<ProductId>& ids);
   void LoadStored(std::vector<ProductId>& ids);
+  void BeginTotals(const TieredReader::Result& read,
+                   const absl::flat_hash_set<ProductId>& without_total);
   void CheckLater(std::span<const ProductId> ids);
   bool EndFlight(ProductId id, const absl::StatusOr<std::shared_ptr<const Product>>& read,
                  absl::Duration read_at);

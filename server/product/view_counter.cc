@@ -101,9 +101,13 @@ int64_t ViewCounter::Count(ProductId id, int64_t store_count) {
   return counter.shown;
 }
 
-absl::Status ViewCounter::Learn(std::span<const ProductId> ids) {
-  if (options_.shared_products_max == 0) return absl::OkStatus();
+absl::StatusOr<std::vector<ProductId>> ViewCounter::Learn(std::span<const ProductId> ids) {
+  if (options_.shared_products_max == 0) return std::vector<ProductId>{};
   return LearnAll(NotLearnedLately(ids));
+}
+
+void ViewCounter::Begin(std::span<const ViewTotal> totals) {
+  if (totals_.Seed(totals).ok()) seeds_ += static_cast<int64_t>(totals.size());
 }
 
 absl::Status ViewCounter::Flush() {
@@ -314,19 +318,21 @@ void ViewCounter::LearnOfOthers(absl::Duration flush_began) {
   LearnAll(ids).IgnoreError();  // the next flush asks again
 }
 
-absl::Status ViewCounter::LearnAll(std::span<const ProductId> ids) {
+absl::StatusOr<std::vector<ProductId>> ViewCounter::LearnAll(std::span<const ProductId> ids) {
   if (absl::ToInt64Nanoseconds(clock_.Monotonic()) < learn_again_ns_) {
     return absl::UnavailableError("the totals of views could not be read a moment ago");
   }
+  std::vector<ProductId> missing;
   while (!ids.empty()) {
     const auto part = ids.first(std::min(ids.size(), options_.flush_products_max));
-    RETURN_IF_ERROR(LearnPart(part));
+    RETURN_IF_ERROR(LearnPart(part, missing));
     ids = ids.subspan(part.size());
   }
-  return absl::OkStatus();
+  return missing;
 }
 
-absl::Status ViewCounter::LearnPart(std::span<const ProductId> ids) {
+absl::Status ViewCounter::LearnPart(std::span<const ProductId> ids,
+                                    std::vector<ProductId>& missing) {
   const auto totals = totals_.Find(ids);
   const absl::Duration now = clock_.Monotonic();
   if (!totals.ok()) {
@@ -335,7 +341,10 @@ absl::Status ViewCounter::LearnPart(std::span<const ProductId> ids) {
     return totals.status();
   }
   for (size_t i = 0; i < ids.size(); ++i) {
-    if (!(*totals)[i]) continue;
+    if (!(*totals)[i]) {
+      missing.push_back(ids[i]);
+      continue;
+    }
     Shard& shard = ShardOf(ids[i]);
     std::lock_guard lock(shard.mutex);
     const auto [position, is_new] = shard.counters.try_emplace(ids[i]);

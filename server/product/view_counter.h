@@ -94,9 +94,13 @@ class ViewCounter {
   /// `learned_lately`, as the store's count may be. Blocks for one round trip for each
   /// `flush_products_max`. Counts no views. Does nothing when no other server counts.
   ///
-  /// UNAVAILABLE: they can't be read, or could not be within the last `learn_pause`; what is shown
-  /// is what was known.
-  absl::Status Learn(std::span<const ProductId> ids);
+  /// Returns those that have no total yet: Begin them. UNAVAILABLE: they can't be read, or could
+  /// not be within the last `learn_pause`; what is shown is what was known.
+  absl::StatusOr<std::vector<ProductId>> Learn(std::span<const ProductId> ids);
+
+  /// Begins totals with what the store was just found to have: else the first flush of their views
+  /// has to read it again, and does when this fails. Blocks for one round trip.
+  void Begin(std::span<const ViewTotal> totals);
 
   /// Adds what is counted, now, on the caller's thread, and reads what others have counted. Blocks
   /// for the I/O. Returns the error of the first batch that failed: what was not added is kept for
@@ -123,8 +127,8 @@ class ViewCounter {
   absl::Status SeedMissing(std::span<const std::optional<int64_t>> totals);
   void NoteAdded(std::span<const std::optional<int64_t>> totals);
   void LearnOfOthers(absl::Duration flush_began);
-  absl::Status LearnAll(std::span<const ProductId> ids);
-  absl::Status LearnPart(std::span<const ProductId> ids);
+  absl::StatusOr<std::vector<ProductId>> LearnAll(std::span<const ProductId> ids);
+  absl::Status LearnPart(std::span<const ProductId> ids, std::vector<ProductId>& missing);
   int64_t CountUnflushed();
   void LogChange(const absl::Status& flushed);
   void DropIdle();

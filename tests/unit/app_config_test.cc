@@ -83,6 +83,7 @@ TEST(ParseConfig, GivesTheDocumentedDefaultsWhenNothingIsSaid) {
   EXPECT_EQ(config.product.l1_entries_max, 10000);
   EXPECT_EQ(config.product.l1_bytes_max, 64 << 20);
   EXPECT_EQ(config.product.soft_ttl, absl::Seconds(5));
+  EXPECT_EQ(config.product.read_ahead, absl::Minutes(1));
   EXPECT_EQ(config.product.hard_ttl, absl::Seconds(60));
   EXPECT_EQ(config.product.negative_ttl, absl::Seconds(1));
   EXPECT_EQ(config.product.loads_queued_max, 4096);
@@ -264,6 +265,7 @@ INSTANTIATE_TEST_SUITE_P(ParseConfig, RefusedValue,
                              {"product-l1-bytes-max", "9223372036854775807GiB"},
                              {"product-soft-ttl", "5"},
                              {"product-soft-ttl", "-1s"},
+                             {"product-read-ahead", "61m"},
                              {"product-hard-ttl", "inf"},
                              {"ack-deadline", "0"},
                              {"view-flush-interval", "11s"},
@@ -308,6 +310,7 @@ INSTANTIATE_TEST_SUITE_P(ParseConfig, AllowedValue,
                              {"product-l1-bytes-max", "2GiB"},
                              {"product-l1-bytes-max", "1048576"},
                              {"product-soft-ttl", "0"},
+                             {"product-read-ahead", "0"},
                              {"product-hard-ttl", "1h"},
                              {"drain-timeout", "1m30s"},
                              {"redis-url", "redis://:p%40ss@h:6380/15"},

@@ -18,6 +18,7 @@
 #include "support/fake_clock.h"
 #include "support/fake_product_cache.h"
 #include "support/faulty_product_store.h"
+#include "support/memory_view_totals.h"
 #include "support/product_backend.h"
 
 namespace ecom::tests {
@@ -422,6 +423,20 @@ TEST_F(CatalogOf100, ReadsAheadWhatWasAskedForLately) {
     std::this_thread::yield();
   }
   WaitForRefresh(7, 777);
+}
+
+TEST_F(CatalogOf100, ReadsTheStoreOnceForAProductAndTheTotalOfItsViews) {
+  MemoryViewTotals totals;
+  options_.views.shared_products_max = 10;
+  Catalog catalog(options_, {.store = store_, .cache = &cache_, .totals = totals, .clock = clock_});
+  const int64_t reads = store_.find_calls();
+  Views answers;
+  catalog.Get({7}, answers.Next());
+  ASSERT_TRUE(answers.WaitFor(1)[0].ok());
+  EXPECT_EQ(catalog.Stop(), 0);
+  const std::vector<ProductId> ids = {{7}};
+  EXPECT_EQ((*totals.Find(ids))[0], answers.WaitFor(1)[0]->product->view_count + 1);
+  EXPECT_EQ(store_.find_calls() - reads, 1);
 }
 
 TEST_F(CatalogOf100, IsWarmedInBothLevels) {

@@ -378,6 +378,35 @@ TEST_F(SharedViews, BeginWithWhatTheStoreHasReadOnceForAll) {
   EXPECT_EQ(counter->stats().seeds, 3);
 }
 
+TEST_F(SharedViews, BeginWithWhatWasJustReadOfTheStore) {
+  ASSERT_TRUE(memory_.Seed(std::vector<product::ViewTotal>{{{1}, 10}}).ok());
+  auto counter = Make();
+  const std::vector<ProductId> ids = {{1}, {2}};
+  const auto missing = counter->Learn(ids);
+  ASSERT_TRUE(missing.ok()) << missing.status();
+  ASSERT_EQ(*missing, std::vector<ProductId>{ProductId{2}});
+  counter->Begin(std::vector<product::ViewTotal>{{{2}, 20}});
+  EXPECT_EQ(Total(2), 20);
+  counter->Count({2}, 20);
+  Flush(*counter);
+  EXPECT_EQ(Total(2), 21);
+  EXPECT_EQ(store_.find_calls(), 0);
+  EXPECT_EQ(counter->stats().seeds, 1);
+}
+
+TEST_F(SharedViews, BeginWithTheirFirstFlushWhenThatFailed) {
+  auto counter = Make();
+  totals_.AnswerWith(absl::UnavailableError("failed by the test"));
+  counter->Begin(std::vector<product::ViewTotal>{{{2}, 20}});
+  totals_.AnswerWith(absl::OkStatus());
+  EXPECT_EQ(Total(2), std::nullopt);
+  EXPECT_EQ(counter->stats().seeds, 0);
+  counter->Count({2}, 20);
+  Flush(*counter);
+  EXPECT_EQ(Total(2), 21);
+  EXPECT_EQ(store_.find_calls(), 1);
+}
+
 TEST_F(SharedViews, OfAllServersShowOnEach) {
   auto one = Make();
   auto other = Make();
@@ -443,9 +472,9 @@ TEST_F(SharedViews, AreNotLearntForAMomentAfterThatFailed) {
   Flush(*counter);
   const std::vector<ProductId> ids = {{1}};
   totals_.AnswerWith(absl::UnavailableError("failed by the test"));
-  EXPECT_TRUE(absl::IsUnavailable(counter->Learn(ids)));
+  EXPECT_TRUE(absl::IsUnavailable(counter->Learn(ids).status()));
   totals_.AnswerWith(absl::OkStatus());
-  EXPECT_TRUE(absl::IsUnavailable(counter->Learn(ids)));
+  EXPECT_TRUE(absl::IsUnavailable(counter->Learn(ids).status()));
   EXPECT_EQ(totals_.finds().size(), 1u) << "readers wait for none while Redis is slow";
   clock_.Advance(ByHand().learn_pause);
   EXPECT_TRUE(counter->Learn(ids).ok());
