@@ -15,7 +15,7 @@ set(events
 set(caches
   ecom/cache/v1/cached_product)
 set(services
-  ecom/coupon/v1/coupon_service ecom/lane/v1/lane ecom/product/v1/product_service)
+  ecom/coupon/v1/coupon_service ecom/edge/v1/edge ecom/lane/v1/lane ecom/product/v1/product_service)
 
 set(sources)
 set(event_sources)

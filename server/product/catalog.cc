@@ -141,6 +141,17 @@ void Catalog::Get(ProductId id, Done done) {
   done(AnswerWithout(id, joined));
 }
 
+absl::Status Catalog::CountViews(std::span<const ViewDelta> views) {
+  for (const auto& [id, count] : views) {
+    if (id.value < 1) return Invalid(id);
+    if (count < 1 || count > kViewsMax) {
+      return absl::InvalidArgumentError(absl::StrCat(count, " views of one product at once"));
+    }
+  }
+  for (const ViewDelta& delta : views) views_.Add(delta);
+  return absl::OkStatus();
+}
+
 void Catalog::List(const ListRequest& request, ListDone done) {
   absl::StatusOr<ListQuery> query = ToQuery(request);
   if (!query.ok()) return done(query.status());

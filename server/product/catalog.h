@@ -64,6 +64,9 @@ class Catalog {
   /// Products on the largest page, and in the copy of the popular ones.
   static constexpr int kPageSizeMax = 100;
 
+  /// Views of one product at once: what a second has room for, many times over.
+  static constexpr int64_t kViewsMax = 1'000'000'000;
+
   struct Options {
     L1Cache::Options l1;
     /// `idle_max` is at least `l1.hard_ttl`.
@@ -144,6 +147,11 @@ class Catalog {
   /// * UNAVAILABLE: the store failed, too many wait, or the catalog was stopped; ask again.
   /// * INTERNAL: our own bug in the store.
   void Get(ProductId id, Done done);
+
+  /// Counts views that gateways have shown from copies. All or none; costs a short lock a product.
+  ///
+  /// INVALID_ARGUMENT: an id below 1, or views outside 1 to kViewsMax; nothing was counted.
+  absl::Status CountViews(std::span<const ViewDelta> views);
 
   /// Reads one page of a list. Returns at once; `done` as for Get. Costs one read of the store.
   /// Counts no views.

@@ -63,6 +63,14 @@ struct alignas(64) ViewCounter::Shard {
   std::vector<ProductId> untold;     ///< those whose `untold` is not 0
   int64_t dropped = 0;
   int64_t views = 0;
+
+  void Count(ProductId id, Counter& counter, int64_t more) {
+    if (counter.unflushed == 0) unflushed.push_back(id);
+    if (counter.untold == 0) untold.push_back(id);
+    counter.unflushed += more;
+    counter.untold += more;
+    views += more;
+  }
 };
 
 ViewCounter::ViewCounter(Options options, Deps deps, Forgotten forgotten, Counted counted)
@@ -93,12 +101,24 @@ int64_t ViewCounter::Count(ProductId id, int64_t store_count) {
     return store_count + 1;
   }
   Counter& counter = found != shard.counters.end() ? found->second : shard.counters[id];
-  if (counter.unflushed++ == 0) shard.unflushed.push_back(id);
-  if (counter.untold++ == 0) shard.untold.push_back(id);
+  shard.Count(id, counter, 1);
   counter.used_at = now;
   counter.Learn(store_count);
-  ++shard.views;
   return counter.shown;
+}
+
+void ViewCounter::Add(const ViewDelta& views) {
+  const absl::Duration now = clock_.Monotonic();
+  Shard& shard = ShardOf(views.id);
+  std::lock_guard lock(shard.mutex);
+  const auto found = shard.counters.find(views.id);
+  if (found == shard.counters.end() && shard.counters.size() >= ShardCountersMax()) {
+    shard.dropped += views.views;
+    return;
+  }
+  Counter& counter = found != shard.counters.end() ? found->second : shard.counters[views.id];
+  shard.Count(views.id, counter, views.views);
+  counter.used_at = now;
 }
 
 absl::StatusOr<std::vector<ProductId>> ViewCounter::Learn(std::span<const ProductId> ids) {

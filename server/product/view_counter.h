@@ -90,6 +90,9 @@ class ViewCounter {
   /// count was set back meanwhile, never above the truth. Costs a short lock.
   int64_t Count(ProductId id, int64_t store_count);
 
+  /// Counts views that were shown elsewhere, 1 or more. Costs a short lock.
+  void Add(const ViewDelta& views);
+
   /// Reads the totals of these products, so that what is shown of them is not older than
   /// `learned_lately`, as the store's count may be. Blocks for one round trip for each
   /// `flush_products_max`. Counts no views. Does nothing when no other server counts.

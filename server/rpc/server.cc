@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "rpc/coupon_service.h"
+#include "rpc/edge_service.h"
 #include "rpc/product_service.h"
 
 namespace ecom::rpc {
@@ -103,6 +104,7 @@ Server::Server(const Options& options, Deps deps)
     : options_(options), in_flight_(options.calls_in_flight_max) {
   services_.push_back(std::make_unique<CouponService>(deps.issuer, deps.clock, in_flight_));
   services_.push_back(std::make_unique<ProductService>(deps.catalog, in_flight_));
+  services_.push_back(std::make_unique<EdgeService>(deps.catalog, in_flight_));
   std::vector<Method*> methods;
   for (const auto& service : services_) {
     for (const auto& method : service->methods()) methods.push_back(method.get());

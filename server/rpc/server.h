@@ -19,7 +19,7 @@
 
 namespace ecom::rpc {
 
-/// The gRPC server: both services, lanes to them, grpc.health.v1 and reflection, over TCP and a
+/// The gRPC server: the services, lanes to them, grpc.health.v1 and reflection, over TCP and a
 /// Unix socket.
 class Server {
  public:

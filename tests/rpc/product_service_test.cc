@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "ecom/edge/v1/edge.pb.h"
 #include "ecom/product/v1/product_service.pb.h"
 #include "support/rpc_fixture.h"
 
@@ -40,6 +42,17 @@ class ProductService : public RpcFixture {
     return Call("/ecom.product.v1.ProductService/ListProducts", request, page_);
   }
 
+  grpc::Status CountViews(const std::vector<std::pair<int64_t, int64_t>>& views) {
+    edge::v1::CountViewsRequest request;
+    for (const auto& [id, count] : views) {
+      edge::v1::ProductViews& each = *request.add_products();
+      each.set_product_id(id);
+      each.set_views(count);
+    }
+    edge::v1::CountViewsResponse nothing;
+    return Call("/ecom.edge.v1.EdgeService/CountViews", request, nothing);
+  }
+
   v1::GetProductResponse product_;
   v1::ListProductsResponse page_;
 };
@@ -66,6 +79,24 @@ TEST_P(ProductService, CountsAViewForEachSuccessfulGet) {
   ASSERT_TRUE(Get(1).ok());
   EXPECT_GE(product_.product().view_count(), 5);
   EXPECT_LE(product_.product().view_count(), 6);
+}
+
+TEST_P(ProductService, CountsTheViewsThatAGatewayHasShown) {
+  ASSERT_TRUE(CountViews({{1, 40}, {2, 2}}).ok());
+  ASSERT_TRUE(Get(1).ok());
+  EXPECT_EQ(product_.product().view_count(), 41);
+  ASSERT_TRUE(Get(2).ok());
+  EXPECT_EQ(product_.product().view_count(), 3);
+}
+
+TEST_P(ProductService, CountsNothingOfViewsThatCannotBe) {
+  const std::vector<std::pair<int64_t, int64_t>> wrong = {
+      {0, 1}, {-1, 1}, {2, 0}, {2, -7}, {2, product::Catalog::kViewsMax + 1}};
+  for (const auto& each : wrong) {
+    EXPECT_EQ(CodeOf(CountViews({{1, 40}, each}), "INVALID_REQUEST"), "CM400") << each.second;
+  }
+  ASSERT_TRUE(Get(1).ok());
+  EXPECT_EQ(product_.product().view_count(), 1);
 }
 
 TEST_P(ProductService, AnswersEachErrorWithItsStatusAndCode) {

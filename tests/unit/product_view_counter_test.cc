@@ -407,6 +407,18 @@ TEST_F(SharedViews, BeginWithTheirFirstFlushWhenThatFailed) {
   EXPECT_EQ(store_.find_calls(), 1);
 }
 
+TEST_F(SharedViews, ThatWereShownElsewhereAreCountedWithTheOthers) {
+  auto counter = Make();
+  counter->Add({.id = {1}, .views = 5});
+  EXPECT_EQ(counter->Count({1}, 10), 16);
+  EXPECT_EQ(counter->stats().views, 6);
+  Flush(*counter);
+  EXPECT_EQ(Total(1), 16);
+  counter->Add({.id = {1}, .views = 5});
+  EXPECT_EQ(counter->Stop(), 0);
+  EXPECT_EQ(Total(1), 21);
+}
+
 TEST_F(SharedViews, OfAllServersShowOnEach) {
   auto one = Make();
   auto other = Make();
