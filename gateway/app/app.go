@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"ecom/gateway/config"
 	"ecom/gateway/lane"
 	"ecom/gateway/limit"
@@ -32,7 +30,7 @@ type Gateway struct {
 	config   config.Config
 	log      *slog.Logger
 	upstream *upstream.Upstream
-	lanes    *lane.Conn // nil: none are wanted
+	lanes    *lane.Conn
 	api      *rest.Handler
 	draining atomic.Bool
 
@@ -60,16 +58,12 @@ func New(c config.Config, build obs.Build, log *slog.Logger) (_ *Gateway, err er
 		return nil, err
 	}
 	metrics := obs.NewMetrics(build)
-	var server grpc.ClientConnInterface = g.upstream
-	if c.Lanes > 0 {
-		g.lanes = lane.New(g.upstream, lane.Usual(c.Lanes, metrics, log))
-		metrics.WatchLanes(g.lanes.Waiting)
-		server = g.lanes
-	}
+	g.lanes = lane.New(g.upstream, lane.Usual(c.Lanes, metrics, log))
+	metrics.WatchLanes(g.lanes.Waiting)
 	g.api, err = rest.New(rest.Options{
 		Zone: c.Zone, UpstreamTimeout: c.UpstreamTimeout, InFlightMax: c.InFlightMax,
 		BodyBytesMax: limit.BodyBytesMax, Observe: metrics, Log: log,
-	}, server)
+	}, g.lanes)
 	if err != nil {
 		return nil, err
 	}

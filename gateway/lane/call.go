@@ -1,12 +1,10 @@
 package lane
 
 import (
-	"context"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -19,6 +17,7 @@ type call struct {
 	message  lanev1.Call
 	payload  []byte // message's, kept for its room
 	deadline time.Time
+	timer    *time.Timer // its caller's alone; runs while that waits
 
 	sent bool // guarded by the lane's mutex
 
@@ -29,7 +28,11 @@ type call struct {
 	done   chan struct{}
 }
 
-var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+var calls = sync.Pool{New: func() any {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	return &call{timer: timer, done: make(chan struct{}, 1)}
+}}
 
 func takeCall() *call { return calls.Get().(*call) }
 
@@ -38,37 +41,16 @@ func (c *call) putBack() {
 	calls.Put(c)
 }
 
-// fill takes over what the caller sends; false: it is not fit for a lane.
-func (c *call) fill(ctx context.Context, method uint32, request proto.Message) (fits bool, err error) {
+// fill takes over what the caller sends; false: it is too large for a lane.
+func (c *call) fill(terms Terms, method uint32, request proto.Message) (fits bool, err error) {
 	c.message.Method = method
-	if !c.fillMetadata(ctx) {
-		return false, nil
-	}
-	c.deadline, _ = ctx.Deadline()
+	c.message.RequestId, c.message.TraceParent = terms.RequestID, terms.TraceParent
+	c.deadline = time.Now().Add(terms.Timeout)
 	if c.payload, err = (proto.MarshalOptions{}).MarshalAppend(c.payload[:0], request); err != nil {
 		return false, err
 	}
 	c.message.Payload = c.payload
-	return len(c.payload) <= callBytesMax, nil
-}
-
-func (c *call) fillMetadata(ctx context.Context) bool {
-	c.message.RequestId, c.message.TraceParent = "", ""
-	md, _ := metadata.FromOutgoingContext(ctx)
-	for name, values := range md {
-		if len(values) != 1 || len(values[0]) > callBytesMax {
-			return false
-		}
-		switch name {
-		case "x-request-id":
-			c.message.RequestId = values[0]
-		case "traceparent":
-			c.message.TraceParent = values[0]
-		default:
-			return false
-		}
-	}
-	return true
+	return c.frameBytes() <= callBytesMax, nil
 }
 
 // frameBytes is what the call takes of a frame, at most.
@@ -79,10 +61,7 @@ func (c *call) frameBytes() int {
 
 // setTimeout says how long the caller still waits.
 func (c *call) setTimeout(now time.Time) {
-	c.message.TimeoutUs = 0
-	if !c.deadline.IsZero() {
-		c.message.TimeoutUs = max(c.deadline.Sub(now).Microseconds(), 1)
-	}
+	c.message.TimeoutUs = max(c.deadline.Sub(now).Microseconds(), 1)
 }
 
 func (c *call) succeed(answer *lanev1.Answer) {

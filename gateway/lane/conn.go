@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -70,11 +71,16 @@ func init() {
 	}
 }
 
-// A Conn is a connection whose unary calls go by lane. What a lane has no room for (other methods,
-// streams, other metadata than ours, large requests), and everything while no lane is up, goes the
-// ordinary way. Either way a call has the same results, and an error the same meaning: UNAVAILABLE
-// without details, and with a peer, is a connection that broke when the call was on its way.
-// Thread-safe.
+// Terms are what goes with a call beside its messages.
+type Terms struct {
+	RequestID   string
+	TraceParent string        // empty: none
+	Timeout     time.Duration // how long the caller waits, which the server is told
+}
+
+// A Conn makes unary calls, by lane. What a lane has no room for (other methods, large requests),
+// and everything while no lane is up, goes the ordinary way. Either way a call has the same results,
+// and an error the same meaning. Thread-safe.
 type Conn struct {
 	server  grpc.ClientConnInterface
 	observe Observer
@@ -84,7 +90,7 @@ type Conn struct {
 	done    sync.WaitGroup
 }
 
-// New starts opening lanes to the server. It does not wait for them.
+// New starts opening lanes to the server, if any are wanted. It does not wait for them.
 func New(server grpc.ClientConnInterface, options Options) *Conn {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Conn{server: server, observe: options.Observe, stop: stop}
@@ -126,40 +132,48 @@ func (c *Conn) Waiting() (calls int) {
 	return calls
 }
 
-// NewStream is the ordinary connection's.
-func (c *Conn) NewStream(ctx context.Context, d *grpc.StreamDesc, method string, options ...grpc.CallOption) (grpc.ClientStream, error) {
-	return c.server.NewStream(ctx, d, method, options...)
-}
-
-// Invoke makes one unary call. It blocks until there is an answer, or the context is done.
-func (c *Conn) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
+// Call makes one call. It blocks until there is an answer, the time is over or ctx is done. When it
+// fails, begun says whether the server has, or may have, begun it. Errors have a gRPC status:
+// UNAVAILABLE without details is a lane or a connection that broke.
+func (c *Conn) Call(ctx context.Context, terms Terms, method string, request, reply proto.Message) (begun bool, err error) {
 	place, known := methodPlaces[method]
-	in, isProto := request.(proto.Message)
-	out, hasProto := reply.(proto.Message)
-	if !known || !isProto || !hasProto {
-		return c.server.Invoke(ctx, method, request, reply, options...)
+	if !known || len(c.lanes) == 0 {
+		return c.callUnary(ctx, terms, method, request, reply)
 	}
 	if err := ctx.Err(); err != nil {
-		return status.FromContextError(err).Err()
+		return false, status.FromContextError(err).Err()
 	}
 	call := takeCall()
-	fits, err := call.fill(ctx, place, in)
+	fits, err := call.fill(terms, place, request)
 	if err != nil {
-		return status.Errorf(codes.Internal, "encoding the request: %v", err)
+		return false, status.Errorf(codes.Internal, "encoding the request: %v", err)
 	}
 	if !fits {
-		return c.server.Invoke(ctx, method, request, reply, options...)
+		return c.callUnary(ctx, terms, method, request, reply)
 	}
 	l, err := c.add(call)
 	if err != nil {
 		c.observe.LaneRefused()
-		return err
+		return false, err
 	}
 	if l == nil {
 		c.observe.LanePassedBy()
-		return c.server.Invoke(ctx, method, request, reply, options...)
+		return c.callUnary(ctx, terms, method, request, reply)
 	}
-	return l.await(ctx, call, out, peerIn(options))
+	return l.await(ctx, call, terms.Timeout, reply)
+}
+
+// callUnary makes a call the ordinary way.
+func (c *Conn) callUnary(ctx context.Context, terms Terms, method string, request, reply proto.Message) (begun bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, terms.Timeout)
+	defer cancel()
+	md := metadata.MD{"x-request-id": []string{terms.RequestID}}
+	if terms.TraceParent != "" {
+		md["traceparent"] = []string{terms.TraceParent}
+	}
+	var handedTo peer.Peer // stays empty when the call never got as far as a connection
+	err = c.server.Invoke(metadata.NewOutgoingContext(ctx, md), method, request, reply, grpc.StaticMethod(), grpc.Peer(&handedTo))
+	return handedTo.Addr != nil, err
 }
 
 // add hands a call to the next lane that is up; nil: there is none.
@@ -172,14 +186,4 @@ func (c *Conn) add(call *call) (*lane, error) {
 		}
 	}
 	return nil, nil
-}
-
-// peerIn finds where the caller wants to be told whom the call was handed to.
-func peerIn(options []grpc.CallOption) *peer.Peer {
-	for _, option := range options {
-		if p, ok := option.(grpc.PeerCallOption); ok {
-			return p.PeerAddr
-		}
-	}
-	return nil
 }

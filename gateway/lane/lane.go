@@ -11,7 +11,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -46,7 +45,6 @@ type lane struct {
 	underWay  map[uint64]*call // sent, and not answered
 	cancelled []uint64         // to be sent
 	lastID    uint64
-	server    peer.Peer
 }
 
 func newLane(client lanev1.LaneServiceClient, options Options) *lane {
@@ -92,11 +90,7 @@ func (l *lane) serve(ctx context.Context) (wasUp bool, why error) {
 		_, err := stream.Recv()
 		return false, err
 	}
-	server, ok := peer.FromContext(stream.Context())
-	if !ok {
-		return false, errors.New("a stream without a peer")
-	}
-	if !l.goUp(*server) {
+	if !l.goUp() {
 		return false, stream.CloseSend()
 	}
 	var writer sync.WaitGroup
@@ -218,54 +212,59 @@ func (l *lane) wakeWriter() {
 }
 
 // await waits for the answer of a call that was added.
-func (l *lane) await(ctx context.Context, c *call, reply proto.Message, handedTo *peer.Peer) error {
+func (l *lane) await(ctx context.Context, c *call, timeout time.Duration, reply proto.Message) (begun bool, err error) {
+	c.timer.Reset(timeout)
+	defer c.timer.Stop()
+	var gaveUp error
 	select {
 	case <-c.done:
 	case <-ctx.Done():
-		if l.abandon(c) {
-			return status.FromContextError(ctx.Err()).Err()
+		gaveUp = ctx.Err()
+	case <-c.timer.C:
+		gaveUp = context.DeadlineExceeded
+	}
+	if gaveUp != nil {
+		if sent, abandoned := l.abandon(c); abandoned {
+			return sent, status.FromContextError(gaveUp).Err()
 		}
 		<-c.done // it ended in this very moment
 	}
-	if c.begun && handedTo != nil {
-		*handedTo = l.peer()
-	}
-	err := c.result(reply)
+	begun, err = c.begun, c.result(reply)
 	if c.answer != nil {
 		c.putBack()
 	}
-	return err
+	return begun, err
 }
 
-// abandon gives a call up, so that nobody will end it any more; false: it was ended.
-func (l *lane) abandon(c *call) bool {
+// abandon gives a call up, so that nobody will end it any more. Not abandoned: it was ended.
+func (l *lane) abandon(c *call) (sent, abandoned bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if c.sent {
 		if l.underWay[c.message.GetId()] != c {
-			return false
+			return true, false
 		}
 		delete(l.underWay, c.message.GetId())
 		l.cancelled = append(l.cancelled, c.message.GetId())
 		l.wakeWriter()
-		return true
+		return true, true
 	}
 	for i, waiting := range l.waiting {
 		if waiting == c {
 			l.waiting = append(l.waiting[:i], l.waiting[i+1:]...)
-			return true
+			return false, true
 		}
 	}
-	return false
+	return false, false
 }
 
-func (l *lane) goUp(server peer.Peer) bool {
+func (l *lane) goUp() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return false
 	}
-	l.up, l.server = true, server
+	l.up = true
 	l.options.Observe.LaneUp()
 	return true
 }
@@ -317,12 +316,6 @@ func (l *lane) waitingCalls() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.waiting)
-}
-
-func (l *lane) peer() peer.Peer {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.server
 }
 
 // newFrame is the first one of a stream: it says which methods the calls are of.

@@ -15,10 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
 	productv1 "ecom/gateway/gen/ecom/product/v1"
@@ -76,9 +73,24 @@ func waitFor(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-func getProduct(ctx context.Context, c grpc.ClientConnInterface, id int64, options ...grpc.CallOption) (int64, error) {
-	answer, err := productv1.NewProductServiceClient(c).GetProduct(ctx, &productv1.GetProductRequest{ProductId: id}, options...)
-	return answer.GetProduct().GetId(), err
+// terms are those of calls of which a test has nothing to say about them.
+var terms = Terms{RequestID: "r", Timeout: patience}
+
+func getProduct(ctx context.Context, c *Conn, id int64) (int64, error) {
+	got, _, err := getProductOn(ctx, c, terms, id)
+	return got, err
+}
+
+func getProductOn(ctx context.Context, c *Conn, terms Terms, id int64) (got int64, begun bool, err error) {
+	var answer productv1.GetProductResponse
+	begun, err = c.Call(ctx, terms, productv1.ProductService_GetProduct_FullMethodName, &productv1.GetProductRequest{ProductId: id}, &answer)
+	return answer.GetProduct().GetId(), begun, err
+}
+
+func issueCoupon(ctx context.Context, c *Conn, terms Terms, key string) error {
+	request := &couponv1.IssueCouponRequest{CouponId: 1, UserId: 7, IdempotencyKey: &key}
+	_, err := c.Call(ctx, terms, couponv1.CouponService_IssueCoupon_FullMethodName, request, &couponv1.IssueCouponResponse{})
+	return err
 }
 
 func within(t testing.TB) context.Context {
@@ -97,7 +109,7 @@ func TestEachCallGetsItsOwnAnswer(t *testing.T) {
 }
 
 // askAll makes calls, 64 at a time, every third of which is refused.
-func askAll(t testing.TB, c grpc.ClientConnInterface, n int64) {
+func askAll(t testing.TB, c *Conn, n int64) {
 	t.Helper()
 	ctx := within(t)
 	var next atomic.Int64
@@ -132,8 +144,7 @@ func TestAnswersComeInAnyOrder(t *testing.T) {
 	ctx := within(t)
 	issued := make(chan error)
 	go func() {
-		_, err := couponv1.NewCouponServiceClient(c).IssueCoupon(ctx, &couponv1.IssueCouponRequest{CouponId: 1, UserId: 1})
-		issued <- err
+		issued <- issueCoupon(ctx, c, terms, "k")
 	}()
 	askAll(t, c, 10)
 	select {
@@ -167,10 +178,9 @@ func TestAsManyCallsAsTheBoundAreInFlightAndMoreAreRefusedAtOnce(t *testing.T) {
 		})
 	}
 	waitFor(t, "the calls to reach the server", func() bool { return entered.Load() == bound })
-	var handedTo peer.Peer
-	_, err := getProduct(ctx, c, 7, grpc.Peer(&handedTo))
-	if status.Code(err) != codes.Unavailable || handedTo.Addr != nil || counts.refused.Load() != 1 {
-		t.Errorf("beyond the bound: %v, handed to %v, %d refused", err, handedTo.Addr, counts.refused.Load())
+	_, begun, err := getProductOn(ctx, c, terms, 7)
+	if status.Code(err) != codes.Unavailable || begun || counts.refused.Load() != 1 {
+		t.Errorf("beyond the bound: %v, begun %v, %d refused", err, begun, counts.refused.Load())
 	}
 	close(release)
 	callers.Wait()
@@ -224,7 +234,7 @@ func slicing(t testing.TB, target string) (socket string) {
 	return socket
 }
 
-func TestACallEndsWithItsContextAndTheServerIsTold(t *testing.T) {
+func TestACallEndsWithItsContextOrItsTimeAndTheServerIsTold(t *testing.T) {
 	ended := make(chan error, 2)
 	entered := make(chan struct{}, 2)
 	socket, _ := startFake(t, func(ctx context.Context, _ string) (any, error) {
@@ -246,17 +256,42 @@ func TestACallEndsWithItsContextAndTheServerIsTold(t *testing.T) {
 	if err := <-ended; err != context.Canceled {
 		t.Errorf("the server's call ended with %v", err)
 	}
-	ctx, cancel = context.WithTimeout(within(t), 20*time.Millisecond)
-	defer cancel()
-	if _, err := getProduct(ctx, c, 1); status.Code(err) != codes.DeadlineExceeded {
+	late := terms
+	late.Timeout = 20 * time.Millisecond
+	if _, _, err := getProductOn(within(t), c, late, 1); status.Code(err) != codes.DeadlineExceeded {
 		t.Errorf("late: %v", err)
 	}
 	if err := <-ended; err == nil {
 		t.Error("the server's call had no deadline")
 	}
-	if _, err := getProduct(ctx, c, 1); status.Code(err) != codes.DeadlineExceeded {
-		t.Errorf("too late from the beginning: %v", err)
+	if _, begun, err := getProductOn(ctx, c, terms, 1); status.Code(err) != codes.Canceled || begun {
+		t.Errorf("too late from the beginning: %v, begun %v", err, begun)
 	}
+}
+
+func TestACallEndsAtItsTimeThoughTheServerSaysNothing(t *testing.T) {
+	release := make(chan struct{})
+	socket, _ := startFake(t, func(context.Context, string) (any, error) {
+		<-release
+		return nil, nil
+	})
+	c, _ := connect(t, socket, 1, nil)
+	short := terms
+	short.Timeout = 20 * time.Millisecond
+	ended := make(chan error, 1)
+	go func() {
+		_, _, err := getProductOn(within(t), c, short, 1)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if status.Code(err) != codes.DeadlineExceeded {
+			t.Error(err)
+		}
+	case <-time.After(patience / 2):
+		t.Error("still waiting")
+	}
+	close(release)
 }
 
 func TestALaneThatBreaksLeavesSentCallsUnknownAndComesBack(t *testing.T) {
@@ -271,10 +306,9 @@ func TestALaneThatBreaksLeavesSentCallsUnknownAndComesBack(t *testing.T) {
 		<-entered
 		server.Stop()
 	}()
-	var handedTo peer.Peer
-	_, err := getProduct(within(t), c, 1, grpc.Peer(&handedTo))
-	if s := status.Convert(err); s.Code() != codes.Unavailable || len(s.Details()) != 0 || handedTo.Addr == nil {
-		t.Errorf("got %v, handed to %v", err, handedTo.Addr)
+	_, begun, err := getProductOn(within(t), c, terms, 1)
+	if s := status.Convert(err); s.Code() != codes.Unavailable || len(s.Details()) != 0 || !begun {
+		t.Errorf("got %v, begun %v", err, begun)
 	}
 	waitFor(t, "the lanes to be down", func() bool { return c.Up() == 0 })
 	fake.Start(t, fake.Listen(t, socket), nil)
@@ -285,9 +319,12 @@ func TestALaneThatBreaksLeavesSentCallsUnknownAndComesBack(t *testing.T) {
 func TestCallsThatWereNotBegunAreKnownNotToHaveBeen(t *testing.T) {
 	for name, clean := range map[string]bool{"broken": false, "ended by the server": true} {
 		l := newLane(nil, Usual(1, &counter{}, nil))
-		l.goUp(peer.Peer{Addr: &net.UnixAddr{Name: "server"}})
-		results := map[string]chan error{"waiting": make(chan error, 1), "sent": make(chan error, 1)}
-		peers := map[string]*peer.Peer{"waiting": {}, "sent": {}}
+		l.goUp()
+		type result struct {
+			begun bool
+			err   error
+		}
+		results := map[string]chan result{"waiting": make(chan result, 1), "sent": make(chan result, 1)}
 		for _, state := range []string{"sent", "waiting"} {
 			call := takeCall()
 			if _, err := l.add(call); err != nil {
@@ -297,17 +334,15 @@ func TestCallsThatWereNotBegunAreKnownNotToHaveBeen(t *testing.T) {
 				l.take(newFrame())
 			}
 			go func() {
-				results[state] <- l.await(context.Background(), call, &productv1.GetProductResponse{}, peers[state])
+				begun, err := l.await(context.Background(), call, patience, &productv1.GetProductResponse{})
+				results[state] <- result{begun, err}
 			}()
 		}
 		l.goDown(clean)
 		for state, result := range results {
-			if err := <-result; status.Code(err) != codes.Unavailable {
-				t.Errorf("%s, %s: %v", name, state, err)
-			}
-			unknown := state == "sent" && !clean
-			if (peers[state].Addr != nil) != unknown {
-				t.Errorf("%s, %s: handed to %v", name, state, peers[state].Addr)
+			r := <-result
+			if status.Code(r.err) != codes.Unavailable || r.begun != (state == "sent" && !clean) {
+				t.Errorf("%s, %s: %v, begun %v", name, state, r.err, r.begun)
 			}
 		}
 	}
@@ -337,30 +372,21 @@ func TestWithoutALaneCallsGoTheOrdinaryWay(t *testing.T) {
 func TestWhatALaneCannotCarryGoesTheOrdinaryWay(t *testing.T) {
 	socket, server := startFake(t, nil)
 	c, counts := connect(t, socket, 1, nil)
-	client := couponv1.NewCouponServiceClient(c)
-	for name, call := range map[string]struct {
-		ctx context.Context
-		key string
-	}{
-		"other metadata":  {metadata.AppendToOutgoingContext(within(t), "x-user", "7"), "k"},
-		"repeated":        {metadata.AppendToOutgoingContext(within(t), "traceparent", "1", "traceparent", "2"), "k"},
-		"a large request": {within(t), strings.Repeat("k", callBytesMax)},
-	} {
-		_, err := client.IssueCoupon(call.ctx, &couponv1.IssueCouponRequest{CouponId: 1, UserId: 7, IdempotencyKey: proto.String(call.key)})
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
+	both := Terms{RequestID: "2", TraceParent: "1", Timeout: patience}
+	for name, byLane := range map[string]bool{"k": true, strings.Repeat("k", callBytesMax): false} {
+		if err := issueCoupon(within(t), c, both, name); err != nil {
+			t.Errorf("%.1s: %v", name, err)
 		}
-		if len(server.Last(t).Metadata[":authority"]) != 1 {
-			t.Errorf("%s: the call came by lane", name)
+		got := server.Last(t)
+		if (len(got.Metadata[":authority"]) == 0) != byLane {
+			t.Errorf("by lane %v: came with %v", byLane, got.Metadata)
+		}
+		if got.Metadata["traceparent"][0] != "1" || got.Metadata["x-request-id"][0] != "2" || !got.Deadline {
+			t.Errorf("by lane %v: came with %v, deadline %v", byLane, got.Metadata, got.Deadline)
 		}
 	}
-	ctx := metadata.AppendToOutgoingContext(within(t), "traceparent", "1", "x-request-id", "2")
-	if _, err := client.IssueCoupon(ctx, &couponv1.IssueCouponRequest{CouponId: 1, UserId: 7}); err != nil {
-		t.Error(err)
-	}
-	got := server.Last(t)
-	if len(got.Metadata) != 2 || got.Metadata["traceparent"][0] != "1" || got.Metadata["x-request-id"][0] != "2" || !got.Deadline || counts.sent.Load() != 1 {
-		t.Errorf("by lane came %v, deadline %v", got.Metadata, got.Deadline)
+	if counts.sent.Load() != 1 {
+		t.Errorf("%d calls by lane", counts.sent.Load())
 	}
 }
 

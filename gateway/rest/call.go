@@ -11,17 +11,23 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
 	productv1 "ecom/gateway/gen/ecom/product/v1"
+	"ecom/gateway/lane"
 )
 
 // A call is what was read, and found good, of one request. The id in the path is not part of it:
-// the generated handlers read that themselves.
+// the generated handlers read that themselves. It is the context that those run in, too: one that
+// never ends, since all that they wait for is Invoke, which looks at the request's own.
 type call struct {
+	context.Context // without values or an end
+	request         context.Context
+	answer          answer
+	idHeader        [1]string // the request's id, as a header holds it
+
 	route          *route
 	requestID      string
 	traceparent    string // empty: none, or not a well-formed one
@@ -36,6 +42,14 @@ type callKey struct{}
 func callFrom(ctx context.Context) *call {
 	c, _ := ctx.Value(callKey{}).(*call)
 	return c
+}
+
+// Value finds the call itself.
+func (c *call) Value(key any) any {
+	if key == (callKey{}) {
+		return c
+	}
+	return nil
 }
 
 func (c *call) routeName() string {
@@ -76,7 +90,7 @@ var noHeader, noForm = http.Header{}, url.Values{}
 // account: no header, host, address, form (to which they would add the query) or body. They only
 // read the shared empty maps.
 func (c *call) bare(r *http.Request) *http.Request {
-	bare := r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+	bare := r.WithContext(c)
 	bare.Header, bare.Host, bare.RemoteAddr = noHeader, "", ""
 	bare.Form, bare.PostForm = noForm, noForm
 	bare.Body, bare.ContentLength = http.NoBody, 0
@@ -84,32 +98,23 @@ func (c *call) bare(r *http.Request) *http.Request {
 }
 
 // contractConn is the connection as the generated handlers see it. It completes the message from
-// the call, sends the metadata that is allowed and no other, and sets our deadline.
+// the call, sends what is allowed beside it and no more, and sets our deadline.
 type contractConn struct {
-	server  grpc.ClientConnInterface
+	server  Server
 	timeout time.Duration
 }
 
-func (conn contractConn) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
+func (conn contractConn) Invoke(ctx context.Context, method string, request, reply any, _ ...grpc.CallOption) error {
 	c := callFrom(ctx)
-	if c == nil {
+	in, isProto := request.(proto.Message)
+	out, hasProto := reply.(proto.Message)
+	if c == nil || !isProto || !hasProto {
 		return status.Error(codes.Internal, "a call that no request asked for")
 	}
 	c.complete(request)
-	ctx, cancel := context.WithTimeout(ctx, conn.timeout)
-	defer cancel()
-	md := metadata.MD{"x-request-id": []string{c.requestID}}
-	if c.traceparent != "" {
-		md["traceparent"] = []string{c.traceparent}
-	}
-	ctx = metadata.NewOutgoingContext(ctx, md)
-	if !c.promises {
-		return conn.server.Invoke(ctx, method, request, reply, options...)
-	}
-
-	var handedTo peer.Peer // stays empty when the call never got as far as a connection
-	err := conn.server.Invoke(ctx, method, request, reply, append(options, grpc.Peer(&handedTo))...)
-	if handedTo.Addr != nil && brokenOff(err) {
+	terms := lane.Terms{RequestID: c.requestID, TraceParent: c.traceparent, Timeout: conn.timeout}
+	begun, err := conn.server.Call(c.request, terms, method, in, out)
+	if c.promises && begun && brokenOff(err) {
 		return status.Errorf(codes.DeadlineExceeded, "outcome unknown: %v", err)
 	}
 	return err

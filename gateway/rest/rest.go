@@ -17,10 +17,11 @@ import (
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
-	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
 	productv1 "ecom/gateway/gen/ecom/product/v1"
+	"ecom/gateway/lane"
 )
 
 // Options are the limits and the surroundings of the API.
@@ -40,6 +41,12 @@ type Observer interface {
 	End(method, route string, status int, took time.Duration)
 }
 
+// A Server takes the calls that requests become. Begun, of a call that failed, says whether the
+// server has, or may have, begun it; UNAVAILABLE without details is a connection that broke.
+type Server interface {
+	Call(ctx context.Context, terms lane.Terms, method string, request, reply proto.Message) (begun bool, err error)
+}
+
 // A Handler serves the REST API. Thread-safe.
 type Handler struct {
 	options  Options
@@ -49,7 +56,7 @@ type Handler struct {
 }
 
 // New builds the API on a connection to the server.
-func New(options Options, server grpc.ClientConnInterface) (*Handler, error) {
+func New(options Options, server Server) (*Handler, error) {
 	none := func(string) (string, bool) { return "", false }
 	h := &Handler{options: options}
 	h.mux = runtime.NewServeMux(
@@ -78,8 +85,10 @@ func (h *Handler) Drain() { h.draining.Store(true) }
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	a := &answer{ResponseWriter: w}
-	c := &call{requestID: newRequestID()}
+	c := &call{
+		Context: context.Background(), request: r.Context(), answer: answer{ResponseWriter: w}, requestID: newRequestID(),
+	}
+	a := &c.answer
 	h.options.Observe.Begin()
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -92,7 +101,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 
 	header := w.Header()
-	header["X-Request-Id"] = []string{c.requestID}
+	c.idHeader[0] = c.requestID
+	header["X-Request-Id"] = c.idHeader[:]
 	if h.draining.Load() {
 		header["Connection"] = []string{"close"}
 	}

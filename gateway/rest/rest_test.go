@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
 	productv1 "ecom/gateway/gen/ecom/product/v1"
+	"ecom/gateway/lane"
 )
 
 func withInfo(t *testing.T, code codes.Code, domain, contractCode string) error {
@@ -34,12 +35,8 @@ func withInfo(t *testing.T, code codes.Code, domain, contractCode string) error 
 // connFunc is a server without a network.
 type connFunc func(ctx context.Context, method string, request, reply any) error
 
-func (f connFunc) Invoke(ctx context.Context, method string, request, reply any, _ ...grpc.CallOption) error {
-	return f(ctx, method, request, reply)
-}
-
-func (connFunc) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
-	return nil, errors.New("no streams")
+func (f connFunc) Call(ctx context.Context, _ lane.Terms, method string, request, reply proto.Message) (begun bool, err error) {
+	return false, f(ctx, method, request, reply)
 }
 
 type ignored struct{}
@@ -47,7 +44,7 @@ type ignored struct{}
 func (ignored) Begin()                                 {}
 func (ignored) End(string, string, int, time.Duration) {}
 
-func newHandler(t testing.TB, server grpc.ClientConnInterface, log *slog.Logger) *Handler {
+func newHandler(t testing.TB, server Server, log *slog.Logger) *Handler {
 	t.Helper()
 	h, err := New(Options{
 		Zone: time.UTC, UpstreamTimeout: time.Minute, InFlightMax: 10, BodyBytesMax: 10, Observe: ignored{}, Log: log,
