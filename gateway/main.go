@@ -37,6 +37,7 @@ func run(args, environ []string, out, logOut io.Writer) int {
 		fmt.Fprintf(logOut, "ecom-gateway: cannot start:\n%v\n", err)
 		return exitMisconfigured
 	}
+	tune(environ, c.ConnectionsMax)
 	log := obs.NewLog(logOut, c.LogFormat, c.LogLevel)
 	gateway, err := app.New(c, obs.NewBuild(version, commit), log)
 	if err != nil {
