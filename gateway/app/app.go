@@ -73,11 +73,11 @@ func New(c config.Config, build obs.Build, log *slog.Logger) (_ *Gateway, err er
 }
 
 func listen(name, address string, connectionsMax int, bodies limit.Bodies) (*limit.Listener, error) {
-	l, err := net.Listen("tcp", address)
+	l, err := limit.Listen(address, connectionsMax, bodies)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return limit.Wrap(l, connectionsMax, bodies), nil
+	return l, nil
 }
 
 // HTTPAddr is where the REST API listens.

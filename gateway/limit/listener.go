@@ -4,12 +4,13 @@ package limit
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,11 +19,11 @@ import (
 // A Listener holds the number of open connections to a limit, and makes the errors that net/http
 // writes on its own account (a malformed request, headers too large) speak as the API does.
 type Listener struct {
-	net.Listener
-	slots  chan struct{}
-	closed chan struct{}
-	close  func() error
-	bodies Bodies
+	net.Listener // of TCP
+	slots        chan struct{}
+	closed       chan struct{}
+	close        func() error
+	bodies       Bodies
 }
 
 // Bodies are the JSON bodies for requests that net/http refuses before a handler is asked.
@@ -31,13 +32,20 @@ type Bodies struct {
 	HeadersTooLarge []byte // 431
 }
 
-// Wrap limits l to connectionsMax open connections; more wait in the kernel's queue.
-func Wrap(l net.Listener, connectionsMax int, bodies Bodies) *Listener {
+// Listen listens on a TCP address, with at most connectionsMax open connections; more wait in the
+// kernel's queue.
+func Listen(address string, connectionsMax int, bodies Bodies) (*Listener, error) {
+	var config net.ListenConfig
+	config.SetMultipathTCP(false) // nothing here needs it, and its sockets take no filter
+	l, err := config.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, err
+	}
 	closed := make(chan struct{})
 	return &Listener{
 		Listener: l, slots: make(chan struct{}, connectionsMax), closed: closed, bodies: bodies,
 		close: sync.OnceValue(func() error { close(closed); return l.Close() }),
-	}
+	}, nil
 }
 
 // Accept waits for a free slot, then for a connection.
@@ -61,34 +69,47 @@ func (l *Listener) Open() int { return len(l.slots) }
 // Close stops the listener; connections stay open. Those that still wait to be accepted are reset.
 func (l *Listener) Close() error { return l.close() }
 
-// quiesceTime is ample for a queue that is being accepted from, and no time in a stop.
-const quiesceTime = 200 * time.Millisecond
+const (
+	// quiesceTime is ample for a queue that is being accepted from, and no time in a stop.
+	quiesceTime = 200 * time.Millisecond
+	// handshakeTime is what a handshake that has begun may still take: a client near by, or a load
+	// balancer, and a busy machine.
+	handshakeTime = 20 * time.Millisecond
+)
 
-// Quiesce lets no further connection into the kernel's queue and waits until those in it are
-// accepted, so that Close resets none. Blocks for at most quiesceTime. Does nothing for a listener
-// without a file descriptor.
+// noFurther is a socket filter that drops the packets which ask for a connection. Those that
+// complete one, and all others, pass.
+var noFurther = []unix.SockFilter{
+	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 13}, // the TCP header's flags
+	{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: tcpSYN | tcpACK},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: tcpSYN, Jf: 1},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	{Code: unix.BPF_RET | unix.BPF_K, K: math.MaxUint32},
+}
+
+const tcpSYN, tcpACK = 0x02, 0x10
+
+// Quiesce lets no further connection begin and waits until those that have begun are accepted, so
+// that Close resets none: their clients may have sent a request already. Who asks meanwhile is
+// refused when his kernel asks again, after Close. A shorter backlog would not do: it lets one in at
+// any time, and leaves clients connected that are not in the queue. Blocks for at most quiesceTime.
 func (l *Listener) Quiesce() {
-	socket, ok := l.Listener.(syscall.Conn)
-	if !ok {
-		return
-	}
-	file, err := socket.SyscallConn()
+	file, err := l.Listener.(*net.TCPListener).SyscallConn()
 	if err != nil {
-		return
+		return // it is closed
 	}
-	for deadline := time.Now().Add(quiesceTime); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		waiting := false
+	_ = file.Control(func(fd uintptr) { // where the kernel has no filters, the queue is emptied all the same
+		_ = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: uint16(len(noFurther)), Filter: &noFurther[0]})
+	})
+	begun := time.Now()
+	for last := begun; time.Since(last) < handshakeTime && time.Since(begun) < quiesceTime; time.Sleep(time.Millisecond) {
 		_ = file.Control(func(fd uintptr) {
-			if unix.Listen(int(fd), 0) != nil {
-				return
-			}
 			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			n, err := unix.Poll(poll, 0)
-			waiting = err == nil && n > 0
+			if n, err := unix.Poll(poll, 0); err == nil && n > 0 {
+				last = time.Now()
+			}
 		})
-		if !waiting {
-			return
-		}
 	}
 }
 

@@ -17,13 +17,12 @@ var testBodies = Bodies{Malformed: []byte(`{"bad":1}`), HeadersTooLarge: []byte(
 
 func listen(t *testing.T, connectionsMax int) *Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := Listen("127.0.0.1:0", connectionsMax, testBodies)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrapped := Wrap(l, connectionsMax, testBodies)
-	t.Cleanup(func() { wrapped.Close() })
-	return wrapped
+	t.Cleanup(func() { l.Close() })
+	return l
 }
 
 func pair(t *testing.T, l *Listener) (client, server net.Conn) {
@@ -152,6 +151,11 @@ func TestQuiescingLetsWaitingConnectionsBeAcceptedAndNoFurtherOnesWait(t *testin
 		}
 	}()
 	l.Quiesce()
+	late, err := net.DialTimeout("tcp", l.Addr().String(), 50*time.Millisecond)
+	if err == nil {
+		late.Close()
+		t.Error("one more was let in")
+	}
 	l.Close()
 	if n := <-accepted; n != len(clients) {
 		t.Errorf("%d of %d were accepted", n, len(clients))
