@@ -293,9 +293,8 @@ class Lane final : public LaneAnswers {
 
   void Finish(std::unique_lock<std::mutex>& lock, const grpc::Status& status) {
     finishing_ = true;
-    const grpc::Status copy = status;
+    stream_->Finish(status, &finish_);
     lock.unlock();
-    stream_->Finish(copy, &finish_);
   }
 
   void DropReady() {
@@ -376,6 +375,11 @@ void LaneService::Drain() {
   std::lock_guard lock(mutex_);
   draining_ = true;
   for (const auto& lane : lanes_) lane->Drain();
+}
+
+int LaneService::open() {
+  std::lock_guard lock(mutex_);
+  return open_;
 }
 
 /// Waits for the next lane on `queue`.

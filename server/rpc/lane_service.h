@@ -58,6 +58,9 @@ class LaneService {
   /// once. Thread-safe.
   void Drain();
 
+  /// Lanes that have not ended. Thread-safe.
+  int open();
+
  private:
   friend class Lane;
   using AsyncService = lane::v1::LaneService::WithRawMethod_Open<lane::v1::LaneService::Service>;

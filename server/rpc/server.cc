@@ -1,6 +1,7 @@
 #include "rpc/server.h"
 
 #include <fcntl.h>
+#include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <pthread.h>
@@ -34,6 +35,11 @@ absl::StatusOr<std::string> ShortSocketPath(const std::string& path, int& folder
   }
   return absl::StrCat("/proc/self/fd/", folder, path.substr(slash));
 }
+
+/// How long nothing must have been under way until calls that are left are taken for forgotten: far
+/// longer than one takes from its arrival to its count.
+constexpr absl::Duration kForgottenAfter = absl::Milliseconds(500);
+constexpr absl::Duration kForgottenLook = absl::Milliseconds(5);
 
 void Configure(grpc::ServerBuilder& builder, const Server::Options& options) {
   builder.SetMaxReceiveMessageSize(options.message_bytes_max);
@@ -129,8 +135,27 @@ void Server::Drain(absl::Duration timeout) {
   if (server_ == nullptr) return;
   SetServing(false);
   lanes_->Drain();
+  std::atomic<bool> shut_down = false;
+  std::thread forgotten([&] { CancelForgotten(shut_down); });
   server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
+  shut_down = true;
+  forgotten.join();
   in_flight_.StopPosting();
+}
+
+/// gRPC (1.51) leaves a call that arrives in the very moment of the shutdown waiting for somebody to
+/// take it, which nobody may any more; and a stream of reflection lasts as long as its client likes.
+/// Neither may keep a server that has answered everything from its end.
+void Server::CancelForgotten(const std::atomic<bool>& shut_down) {
+  absl::Duration idle;
+  while (!shut_down) {
+    absl::SleepFor(kForgottenLook);
+    const bool busy = in_flight_.calls() > 0 || lanes_->open() > 0;
+    idle = busy ? absl::ZeroDuration() : idle + kForgottenLook;
+    if (idle < kForgottenAfter) continue;
+    grpc_server_cancel_all_calls(server_->c_server());
+    idle = absl::ZeroDuration();
+  }
 }
 
 void Server::Close() {

@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -61,7 +62,7 @@ class Server {
   void SetServing(bool serving);
 
   /// Refuses new calls, and waits up to `timeout` until those under way are answered; then
-  /// cancels them. Idempotent.
+  /// cancels them, and soon what is left that is none of ours. Idempotent.
   void Drain(absl::Duration timeout);
 
   /// Ends the queues. Call it after Drain, once nothing below will answer a call any more.
@@ -73,6 +74,8 @@ class Server {
 
  private:
   Server(const Options& options, Deps deps);
+
+  void CancelForgotten(const std::atomic<bool>& shut_down);
 
   const Options options_;
   InFlight in_flight_;

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "ecom/coupon/v1/coupon_service.pb.h"
 #include "ecom/product/v1/product_service.pb.h"
 #include "support/rpc_fixture.h"
@@ -82,27 +83,47 @@ TEST_P(LaneService, AnswersEachOfThousandsOfCallsInFlightOnce) {
   EXPECT_TRUE(Eventually([&] { return server_->calls_in_flight() == 0; }));
 }
 
-TEST_P(LaneService, EndsWithInvalidArgumentAfterAFrameOfGarbage) {
-  grpc::TemplatedGenericStub<grpc::ByteBuffer, grpc::ByteBuffer> stub(channel_);
-  grpc::ClientContext context;
-  grpc::CompletionQueue queue;
-  auto stream = stub.PrepareCall(&context, "/ecom.lane.v1.LaneService/Open", &queue);
-  const auto next = [&queue] {
+/// A stream of any method, whose client says any bytes.
+class RawStream {
+ public:
+  RawStream(const std::shared_ptr<grpc::Channel>& channel, const std::string& method)
+      : stub_(channel), stream_(stub_.PrepareCall(&context_, method, &queue_)) {
+    stream_->StartCall(nullptr);
+    EXPECT_TRUE(Next());
+  }
+  ~RawStream() { queue_.Shutdown(); }
+
+  void Write(const std::string& bytes) {
+    const grpc::Slice slice(bytes);
+    stream_->Write(grpc::ByteBuffer(&slice, 1), nullptr);
+    EXPECT_TRUE(Next());
+  }
+
+  grpc::Status Finish() {
+    grpc::Status status;
+    stream_->Finish(&status, nullptr);
+    EXPECT_TRUE(Next());
+    return status;
+  }
+
+ private:
+  bool Next() {
     void* tag = nullptr;
     bool ok = false;
-    EXPECT_TRUE(queue.Next(&tag, &ok));
+    EXPECT_TRUE(queue_.Next(&tag, &ok));
     return ok;
-  };
-  stream->StartCall(nullptr);
-  ASSERT_TRUE(next());
-  const grpc::Slice garbage(std::string(100, '\xff'));
-  stream->Write(grpc::ByteBuffer(&garbage, 1), nullptr);
-  ASSERT_TRUE(next());
-  grpc::Status status;
-  stream->Finish(&status, nullptr);
-  ASSERT_TRUE(next());
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  queue.Shutdown();
+  }
+
+  grpc::TemplatedGenericStub<grpc::ByteBuffer, grpc::ByteBuffer> stub_;
+  grpc::ClientContext context_;
+  grpc::CompletionQueue queue_;
+  std::unique_ptr<grpc::ClientAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>> stream_;
+};
+
+TEST_P(LaneService, EndsWithInvalidArgumentAfterAFrameOfGarbage) {
+  RawStream stream(channel_, "/ecom.lane.v1.LaneService/Open");
+  stream.Write(std::string(100, '\xff'));
+  EXPECT_EQ(stream.Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(CodeOfCall(kGetProduct, ProductPayload(77)), grpc::StatusCode::NOT_FOUND)
       << "another lane is not touched";
 }
@@ -112,14 +133,14 @@ TEST_P(LaneService, EndsWithInvalidArgumentWhenAnIdIsUsedTwice) {
   const uint64_t held = lane_->Send(kIssue, CallOf(IssuePayload(1)));
   pipeline_.log.WaitUntilOneIsHeld();
   lane::v1::OpenRequest frame;
+  frame.add_calls()->set_id(12345);
   frame.add_calls()->set_id(held);
   lane_->SendFrame(frame);
-  // The frame may still be on its way when the log lets go: so a lane that ended is waited for.
+  // An answer to the first of its calls proves that the whole frame was read.
+  EXPECT_EQ(lane_->Await(12345).status().code(), grpc::StatusCode::INVALID_ARGUMENT);
   pipeline_.log.Release();
   lane_->Close();
-  const grpc::Status end = lane_->AwaitEnd();
-  EXPECT_TRUE(end.ok() || end.error_code() == grpc::StatusCode::INVALID_ARGUMENT)
-      << end.error_message();
+  EXPECT_EQ(lane_->AwaitEnd().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 TEST_P(LaneService, AnswersAUselessCallAsGrpcDoesAndGoesOn) {
@@ -174,7 +195,15 @@ TEST_P(LaneService, EndsWithOkWhenTheClientHasNoMoreCallsAndItsAnswersWereSent) 
   EXPECT_TRUE(lane_->Await(held).has_payload());
 }
 
+/// A stream that is no lane's, and stays open as long as its client or the drain lets it. Without
+/// one, a server that drains closes the connection after its last lane; gRPC's client of C++, which
+/// may be writing just then, takes that for the lane's end and does not read what was sent before.
+RawStream StreamOfAnother(const std::shared_ptr<grpc::Channel>& channel) {
+  return {channel, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"};
+}
+
 TEST_P(LaneService, DrainsWithOkAfterItsCallsWereAnsweredAndBeginsNoOther) {
+  RawStream another = StreamOfAnother(channel_);
   pipeline_.log.Hold();
   const uint64_t held = lane_->Send(kIssue, CallOf(IssuePayload(1)));
   pipeline_.log.WaitUntilOneIsHeld();
@@ -188,10 +217,29 @@ TEST_P(LaneService, DrainsWithOkAfterItsCallsWereAnsweredAndBeginsNoOther) {
   drain.join();
 }
 
-TEST_P(LaneService, DrainsAtOnceWhenNothingIsUnderWay) {
+TEST_P(LaneService, DrainsEachLaneOnceItsOwnCallsWereAnswered) {
+  LaneClient idle(channel_);
+  product::v1::GetProductRequest request;
+  request.set_product_id(77);
+  product::v1::GetProductResponse response;
+  EXPECT_EQ(idle.Call(kGetProduct, request, response).error_code(), grpc::StatusCode::NOT_FOUND);
+  pipeline_.log.Hold();
+  lane_->Send(kIssue, CallOf(IssuePayload(1)));
+  pipeline_.log.WaitUntilOneIsHeld();
+  std::thread drain([&] { server_->Drain(absl::Seconds(20)); });
+  EXPECT_TRUE(idle.AwaitEnd().ok()) << "while the other lane has a call under way";
+  pipeline_.log.Release();
+  drain.join();
+}
+
+TEST_P(LaneService, DrainsSoonWhenOnlyAStreamThatIsNoLanesIsLeft) {
+  RawStream another = StreamOfAnother(channel_);
   EXPECT_EQ(CodeOfCall(kGetProduct, ProductPayload(77)), grpc::StatusCode::NOT_FOUND);
+  const absl::Time begun = absl::Now();
   server_->Drain(absl::Seconds(20));
+  EXPECT_LT(absl::Now() - begun, absl::Seconds(10));
   EXPECT_TRUE(lane_->AwaitEnd().ok()) << lane_->AwaitEnd().error_message();
+  EXPECT_FALSE(another.Finish().ok());
 }
 
 TEST_P(LaneService, ForgetsTheCallsOfAClientThatIsGone) {
