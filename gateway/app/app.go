@@ -54,11 +54,15 @@ func New(c config.Config, build obs.Build, log *slog.Logger) (_ *Gateway, err er
 	if g.adminListener, err = listen("GATEWAY_ADMIN_ADDR", c.AdminAddr, adminConnectionsMax, bodies); err != nil {
 		return nil, err
 	}
-	if g.upstream, err = upstream.Connect(c.ServerTarget, log); err != nil {
+	if g.upstream, err = upstream.Connect(c.ServerTargets, log); err != nil {
 		return nil, err
 	}
 	metrics := obs.NewMetrics(build)
-	g.lanes = lane.New(g.upstream, lane.Usual(c.Lanes, metrics, log))
+	servers := make([]lane.Server, 0, len(c.ServerTargets))
+	for _, server := range g.upstream.Servers() {
+		servers = append(servers, server)
+	}
+	g.lanes = lane.New(g.upstream, servers, lane.Usual(c.Lanes, metrics, log))
 	metrics.WatchLanes(g.lanes.Waiting)
 	g.api, err = rest.New(rest.Options{
 		Zone: c.Zone, UpstreamTimeout: c.UpstreamTimeout, InFlightMax: c.InFlightMax,
@@ -110,7 +114,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	go serve(g.admin, g.adminListener)
 	go serve(g.public, g.publicListener)
-	g.log.Info("serving", "http", g.HTTPAddr(), "admin", g.AdminAddr(), "server", g.config.ServerTarget)
+	g.log.Info("serving", "http", g.HTTPAddr(), "admin", g.AdminAddr(), "servers", g.config.ServerTargets)
 
 	select {
 	case err := <-failed:

@@ -163,6 +163,38 @@ func TestASocketPathOfAnyLengthWorks(t *testing.T) {
 	expect(t, answer, body, 200, product1)
 }
 
+func TestOfTwoServersEitherMayDie(t *testing.T) {
+	sockets := []string{filepath.Join(t.TempDir(), "a.sock"), filepath.Join(t.TempDir(), "b.sock")}
+	servers := make([]*fake.Server, 2)
+	for i, socket := range sockets {
+		servers[i] = fake.Start(t, fake.Listen(t, socket), nil)
+	}
+	g := start(t, "unix:"+sockets[0]+",unix:"+sockets[1], nil)
+	waitUntilReady(t, g)
+	answered := func(n int) bool {
+		for range n {
+			if answer, _ := send(t, g.HTTPAddr(), "", request("POST", "/coupons/1/issue", "userId: 1")); answer.StatusCode != 200 {
+				return false
+			}
+		}
+		return true
+	}
+	bothUsed := func() bool {
+		before := []int{servers[0].Calls(), servers[1].Calls()}
+		return answered(10) && servers[0].Calls() > before[0] && servers[1].Calls() > before[1]
+	}
+	waitFor(t, "both to be used", bothUsed)
+	for i, socket := range []string{sockets[0], sockets[1], sockets[0], sockets[1]} {
+		servers[i%2].Stop()
+		waitFor(t, "the loss to be noticed", func() bool { return answered(50) })
+		if status, body := get(t, "http://"+g.AdminAddr()+"/health/ready"); status != 200 {
+			t.Errorf("ready: %d %s", status, body)
+		}
+		servers[i%2] = fake.Start(t, fake.Listen(t, socket), nil)
+		waitFor(t, "both to be used again", bothUsed)
+	}
+}
+
 func TestATCPTargetWorks(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

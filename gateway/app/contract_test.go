@@ -92,7 +92,7 @@ func waitUntilReady(t testing.TB, g *running) {
 	t.Helper()
 	waitFor(t, "the gateway to be ready", func() bool {
 		status, _ := get(t, "http://"+g.AdminAddr()+"/health/ready")
-		return status == http.StatusOK && g.lanes.Up() == lanes
+		return status == http.StatusOK && g.lanes.Up() == lanes*len(g.config.ServerTargets)
 	})
 }
 

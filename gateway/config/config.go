@@ -20,11 +20,12 @@ import (
 type Config struct {
 	HTTPAddr  string // REST, host:port
 	AdminAddr string // health, info and metrics, host:port
-	// ServerTarget names the gRPC server: "unix:" and a path, or any target that gRPC can resolve.
-	ServerTarget string
-	Zone         *time.Location // in which answers show times
-	LogFormat    string         // auto, json or text
-	LogLevel     slog.Level
+	// ServerTargets name the gRPC servers: "unix:" and a path, or host:port; a single one may be any
+	// target that gRPC can resolve.
+	ServerTargets []string
+	Zone          *time.Location // in which answers show times
+	LogFormat     string         // auto, json or text
+	LogLevel      slog.Level
 
 	HeaderTimeout   time.Duration // for a client to send a request's headers
 	UpstreamTimeout time.Duration // of one call to the server
@@ -32,7 +33,7 @@ type Config struct {
 	DrainTimeout    time.Duration // from then on, for requests in flight
 	ConnectionsMax  int           // REST connections open at once
 	InFlightMax     int           // requests that wait for the server at once
-	Lanes           int           // streams that carry calls to the server; 0: one HTTP/2 stream a call
+	Lanes           int           // streams that carry calls to each server; 0: one HTTP/2 stream a call
 }
 
 // ErrHelp says that the user asked for --help or --print-config, which was printed.
@@ -59,8 +60,8 @@ func settings(r *raw) []setting {
 			func(_ *Config, v string) error { r.dataDir = v; return nil }},
 		{"ECOM_GRPC_SOCKET", "", "the server's Unix socket (default: server.sock in DATA_DIR)",
 			func(_ *Config, v string) error { r.socket = v; return nil }},
-		{"ECOM_SERVER_TARGET", "", "the gRPC server, unix:<path> or <host>:<port> (default: the socket)",
-			func(_ *Config, v string) error { r.target = v; return checkTarget(v) }},
+		{"ECOM_SERVER_TARGET", "", "the gRPC server, unix:<path> or <host>:<port>, or several, separated by commas (default: the socket)",
+			func(_ *Config, v string) error { r.target = v; return checkTargets(v) }},
 		{"TZ", "Asia/Seoul", "zone in which answers show times",
 			func(c *Config, v string) (err error) { c.Zone, err = zone(v); return err }},
 		{"ECOM_LOG_FORMAT", "auto", "auto (text on a terminal, else json), json or text",
@@ -84,7 +85,7 @@ func settings(r *raw) []setting {
 			count(func(c *Config) *int { return &c.ConnectionsMax }, 1, 100_000)},
 		{"ECOM_HTTP_IN_FLIGHT_MAX", "1024", "requests that wait for the server at once, 1 to 100000; more get 503",
 			count(func(c *Config) *int { return &c.InFlightMax }, 1, 100_000)},
-		{"ECOM_LANES", "0", "streams that carry calls to the server, many in one message, 0 to 16; 0: a call each",
+		{"ECOM_LANES", "0", "streams that carry calls to each server, many in one message, 0 to 16; 0: a call each",
 			count(func(c *Config) *int { return &c.Lanes }, 0, 16)},
 	}
 }
@@ -143,7 +144,7 @@ func Load(args, environ []string, out io.Writer) (Config, error) {
 		}
 		fmt.Fprintf(&printed, "# from %s\n%s = %s\n", from, s.name, value)
 	}
-	config.ServerTarget = r.serverTarget()
+	config.ServerTargets = r.serverTargets()
 	if len(problems) > 0 {
 		return config, errors.Join(problems...)
 	}
@@ -154,14 +155,14 @@ func Load(args, environ []string, out io.Writer) (Config, error) {
 	return config, nil
 }
 
-func (r *raw) serverTarget() string {
+func (r *raw) serverTargets() []string {
 	switch {
 	case r.target != "":
-		return r.target
+		return strings.Split(r.target, ",")
 	case r.socket != "":
-		return "unix:" + r.socket
+		return []string{"unix:" + r.socket}
 	default:
-		return "unix:" + filepath.Join(r.dataDir, "server.sock")
+		return []string{"unix:" + filepath.Join(r.dataDir, "server.sock")}
 	}
 }
 
@@ -304,11 +305,20 @@ func checkAddr(v string) error {
 	return nil
 }
 
-func checkTarget(v string) error {
-	if v == "" || strings.HasPrefix(v, "unix:") && len(v) > len("unix:") || strings.Contains(v, "://") {
+func checkTargets(v string) error {
+	targets := strings.Split(v, ",")
+	if v == "" || len(targets) == 1 && strings.Contains(v, "://") {
 		return nil
 	}
-	return checkAddr(v)
+	for _, target := range targets {
+		if strings.HasPrefix(target, "unix:") && len(target) > len("unix:") {
+			continue
+		}
+		if err := checkAddr(target); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func zone(v string) (*time.Location, error) {

@@ -27,7 +27,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.HTTPAddr != "127.0.0.1:8080" || c.AdminAddr != "127.0.0.1:8081" || c.ServerTarget != "unix:.data/server.sock" ||
+	if c.HTTPAddr != "127.0.0.1:8080" || c.AdminAddr != "127.0.0.1:8081" || !slices.Equal(c.ServerTargets, []string{"unix:.data/server.sock"}) ||
 		c.Zone.String() != "Asia/Seoul" || c.LogFormat != "auto" || c.LogLevel != slog.LevelInfo || c.UpstreamTimeout != 3*time.Second {
 		t.Errorf("got %+v", c)
 	}
@@ -58,9 +58,10 @@ func TestTheServerIsFoundByTargetElseBySocketElseInTheDataFolder(t *testing.T) {
 		"unix:/s.sock":        {"--data-dir=/d", "--grpc-socket=/s.sock"},
 		"127.0.0.1:50051":     {"--data-dir=/d", "--grpc-socket=/s.sock", "--server-target=127.0.0.1:50051"},
 		"dns:///shop:50051":   {"--server-target=dns:///shop:50051"},
+		"unix:/a b:1":         {"--server-target=unix:/a,b:1"},
 	} {
-		if c, err := Load(args, nil, &strings.Builder{}); err != nil || c.ServerTarget != want {
-			t.Errorf("%q: got %q, %v", args, c.ServerTarget, err)
+		if c, err := Load(args, nil, &strings.Builder{}); err != nil || strings.Join(c.ServerTargets, " ") != want {
+			t.Errorf("%q: got %q, %v", args, c.ServerTargets, err)
 		}
 	}
 }

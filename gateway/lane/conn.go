@@ -5,25 +5,26 @@ package lane
 import (
 	"context"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
-	lanev1 "ecom/gateway/gen/ecom/lane/v1"
 	productv1 "ecom/gateway/gen/ecom/product/v1"
 )
 
 // Options are the number of lanes and their bounds.
 type Options struct {
-	Lanes int
+	Lanes int // to each server
 	// CallsMax bounds the calls that wait or are under way on one lane; more are refused. As many as
 	// the server takes on one connection.
 	CallsMax int
@@ -78,26 +79,36 @@ type Terms struct {
 	Timeout     time.Duration // how long the caller waits, which the server is told
 }
 
-// A Conn makes unary calls, by lane. What a lane has no room for (other methods, large requests),
+// A Conn makes unary calls, by the lane with the fewest calls. What a lane has no room for (other methods, large requests),
 // and everything while no lane is up, goes the ordinary way. Either way a call has the same results,
 // and an error the same meaning. Thread-safe.
 type Conn struct {
-	server  grpc.ClientConnInterface
+	unary   grpc.ClientConnInterface
 	observe Observer
 	lanes   []*lane
+	several bool // servers, so that it matters which of them are ready
 	next    atomic.Uint32
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
 
-// New starts opening lanes to the server, if any are wanted. It does not wait for them.
-func New(server grpc.ClientConnInterface, options Options) *Conn {
+// A Server is a connection to one server. It is ready when calls had better go there than elsewhere.
+type Server interface {
+	grpc.ClientConnInterface
+	GetState() connectivity.State
+}
+
+// New starts opening lanes to each of the servers, if any are wanted. It does not wait for them. Calls
+// that go the ordinary way go to unary.
+func New(unary grpc.ClientConnInterface, servers []Server, options Options) *Conn {
 	ctx, stop := context.WithCancel(context.Background())
-	c := &Conn{server: server, observe: options.Observe, stop: stop}
+	c := &Conn{unary: unary, observe: options.Observe, several: len(servers) > 1, stop: stop}
 	for range options.Lanes {
-		l := newLane(lanev1.NewLaneServiceClient(server), options)
-		c.lanes = append(c.lanes, l)
-		c.done.Go(func() { l.run(ctx) })
+		for _, server := range servers {
+			l := newLane(server, options)
+			c.lanes = append(c.lanes, l)
+			c.done.Go(func() { l.run(ctx) })
+		}
 	}
 	return c
 }
@@ -172,18 +183,41 @@ func (c *Conn) callUnary(ctx context.Context, terms Terms, method string, reques
 		md["traceparent"] = []string{terms.TraceParent}
 	}
 	var handedTo peer.Peer // stays empty when the call never got as far as a connection
-	err = c.server.Invoke(metadata.NewOutgoingContext(ctx, md), method, request, reply, grpc.StaticMethod(), grpc.Peer(&handedTo))
+	err = c.unary.Invoke(metadata.NewOutgoingContext(ctx, md), method, request, reply, grpc.StaticMethod(), grpc.Peer(&handedTo))
 	return handedTo.Addr != nil, err
 }
 
-// add hands a call to the next lane that is up; nil: there is none.
+// add hands a call to a lane; nil: none is up.
 func (c *Conn) add(call *call) (*lane, error) {
-	first := int(c.next.Add(1))
-	for i := range c.lanes {
-		l := c.lanes[(first+i)%len(c.lanes)]
+	for range c.lanes { // the next one only if the first has just gone down
+		l := c.choose()
+		if l == nil {
+			break
+		}
 		if up, err := l.add(call); up {
 			return l, err
 		}
 	}
 	return nil, nil
+}
+
+// choose finds the lane with the fewest calls, among those that are up; of servers that are not ready
+// only if there is no other. Equals take turns.
+func (c *Conn) choose() (best *lane) {
+	first := int(c.next.Add(1))
+	fewest := int64(math.MaxInt64)
+	for i := range c.lanes {
+		l := c.lanes[(first+i)%len(c.lanes)]
+		load := l.load.Load()
+		if load == notUp {
+			continue
+		}
+		if c.several && l.server.GetState() != connectivity.Ready {
+			load += int64(l.options.CallsMax)
+		}
+		if load < fewest {
+			best, fewest = l, load
+		}
+	}
+	return best
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -33,10 +34,12 @@ var (
 
 // A lane is one stream at a time: opened, used until it breaks, opened again.
 type lane struct {
-	client  lanev1.LaneServiceClient
+	server  Server
 	options Options
 	wake    chan struct{} // there is something to send
 	closing chan struct{}
+
+	load atomic.Int64 // calls that wait or are under way, or notUp; written by noteLoad
 
 	mu        sync.Mutex
 	up        bool
@@ -47,11 +50,25 @@ type lane struct {
 	lastID    uint64
 }
 
-func newLane(client lanev1.LaneServiceClient, options Options) *lane {
-	return &lane{
-		client: client, options: options,
+// notUp is the load of a lane that takes no calls.
+const notUp = -1
+
+func newLane(server Server, options Options) *lane {
+	l := &lane{
+		server: server, options: options,
 		wake: make(chan struct{}, 1), closing: make(chan struct{}), underWay: map[uint64]*call{},
 	}
+	l.load.Store(notUp)
+	return l
+}
+
+// noteLoad is called under the lock, after each change.
+func (l *lane) noteLoad() {
+	load := int64(notUp)
+	if l.up {
+		load = int64(len(l.waiting) + len(l.underWay))
+	}
+	l.load.Store(load)
 }
 
 // run keeps the lane open until it is closed, or ctx is done.
@@ -81,7 +98,7 @@ func (l *lane) run(ctx context.Context) {
 func (l *lane) serve(ctx context.Context) (wasUp bool, why error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := l.client.Open(ctx, grpc.WaitForReady(true))
+	stream, err := lanev1.NewLaneServiceClient(l.server).Open(ctx, grpc.WaitForReady(true))
 	if err != nil {
 		return false, err
 	}
@@ -179,6 +196,7 @@ func (l *lane) read(stream grpc.ClientStream) error {
 			delete(l.underWay, answer.GetId())
 			answered = append(answered, c)
 		}
+		l.noteLoad()
 		l.mu.Unlock()
 		for i, c := range answered {
 			if c != nil {
@@ -200,6 +218,7 @@ func (l *lane) add(c *call) (up bool, err error) {
 		return true, errFull
 	}
 	l.waiting = append(l.waiting, c)
+	l.noteLoad()
 	l.wakeWriter()
 	return true, nil
 }
@@ -240,6 +259,7 @@ func (l *lane) await(ctx context.Context, c *call, timeout time.Duration, reply 
 func (l *lane) abandon(c *call) (sent, abandoned bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.noteLoad()
 	if c.sent {
 		if l.underWay[c.message.GetId()] != c {
 			return true, false
@@ -265,6 +285,7 @@ func (l *lane) goUp() bool {
 		return false
 	}
 	l.up = true
+	l.noteLoad()
 	l.options.Observe.LaneUp()
 	return true
 }
@@ -275,6 +296,7 @@ func (l *lane) goDown(clean bool) {
 	l.up = false
 	waiting, underWay := l.waiting, l.underWay
 	l.waiting, l.underWay, l.cancelled = nil, map[uint64]*call{}, nil
+	l.noteLoad()
 	l.mu.Unlock()
 	l.options.Observe.LaneDown()
 	for _, c := range waiting {
@@ -296,15 +318,12 @@ func (l *lane) close() {
 	if !l.closed {
 		l.closed = true
 		l.up = false
+		l.noteLoad()
 		close(l.closing)
 	}
 }
 
-func (l *lane) isUp() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.up
-}
+func (l *lane) isUp() bool { return l.load.Load() != notUp }
 
 func (l *lane) isClosed() bool {
 	l.mu.Lock()

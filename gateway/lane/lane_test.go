@@ -49,7 +49,7 @@ func connect(t testing.TB, socket string, lanes int, change func(*Options)) (*Co
 	if change != nil {
 		change(&options)
 	}
-	c := New(server, options)
+	c := New(server, []Server{server}, options)
 	t.Cleanup(func() {
 		c.Close()
 		server.Close()
@@ -361,7 +361,7 @@ func TestWithoutALaneCallsGoTheOrdinaryWay(t *testing.T) {
 	}
 	defer conn.Close()
 	counts := &counter{}
-	c := New(conn, Usual(2, counts, slog.New(slog.DiscardHandler)))
+	c := New(conn, []Server{conn}, Usual(2, counts, slog.New(slog.DiscardHandler)))
 	defer c.Close()
 	askAll(t, c, 10)
 	if counts.passedBy.Load() != 10 || counts.up.Load() != 0 {

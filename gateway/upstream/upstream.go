@@ -1,8 +1,9 @@
-// Package upstream is the connection to the gRPC server.
+// Package upstream is the connections to the gRPC servers.
 package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,7 +18,10 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/health" // checks servers for round_robin
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 )
 
 const (
@@ -33,19 +37,75 @@ const (
 	window = 1 << 20
 )
 
-// An Upstream is one connection to the server. It connects by itself, again after each loss; calls
-// made meanwhile fail at once with UNAVAILABLE. Thread-safe.
+// An Upstream is the connections to the servers. They are made by themselves, again after each loss.
+// Calls on the Upstream itself go to one server after the other of those that are healthy, and fail at
+// once with UNAVAILABLE while there is none. Thread-safe.
 type Upstream struct {
 	*grpc.ClientConn
-	health healthCheck
-	stop   context.CancelFunc
-	done   sync.WaitGroup
+	servers []*grpc.ClientConn
+	health  healthCheck
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 }
 
-// Connect starts connecting to target: "unix:" and a path of any length, or what gRPC resolves,
-// in plain text. It does not wait for the server.
-func Connect(target string, log *slog.Logger) (*Upstream, error) {
-	options := []grpc.DialOption{
+// Connect starts connecting to each target in plain text: "unix:" and a path of any length, host:port,
+// or, if it is the only one, whatever gRPC resolves. It does not wait for the servers.
+func Connect(targets []string, log *slog.Logger) (_ *Upstream, err error) {
+	u := &Upstream{}
+	for _, target := range targets {
+		var conn *grpc.ClientConn
+		if len(targets) == 1 {
+			conn, err = connectOne(target)
+		} else {
+			conn, err = connectHealthy(target)
+		}
+		if err != nil {
+			u.closeAll()
+			return nil, fmt.Errorf("server target %q: %w", target, err)
+		}
+		u.servers = append(u.servers, conn)
+	}
+	u.ClientConn = u.servers[0]
+	if len(targets) > 1 {
+		if u.ClientConn, err = connectHealthy(targets...); err != nil {
+			u.closeAll()
+			return nil, fmt.Errorf("server targets %q: %w", targets, err)
+		}
+	}
+	u.health.client = grpc_health_v1.NewHealthClient(u.ClientConn)
+	var ctx context.Context
+	ctx, u.stop = context.WithCancel(context.Background())
+	for i, target := range targets {
+		u.done.Go(func() { stayConnected(ctx, u.servers[i], target, log) })
+	}
+	return u, nil
+}
+
+// connectOne leaves it to the server to say that it does not serve.
+func connectOne(target string) (*grpc.ClientConn, error) {
+	address := target
+	var more []grpc.DialOption
+	if strings.HasPrefix(target, unixPrefix) {
+		address = "passthrough:///" + target
+		more = append(more, grpc.WithAuthority("localhost"), grpc.WithContextDialer(dial))
+	}
+	return grpc.NewClient(address, append(options(), more...)...)
+}
+
+// connectHealthy is ready while one of the targets says that it serves.
+func connectHealthy(targets ...string) (*grpc.ClientConn, error) {
+	addresses := manual.NewBuilderWithScheme("servers")
+	state := resolver.State{}
+	for _, target := range targets {
+		state.Addresses = append(state.Addresses, resolver.Address{Addr: target})
+	}
+	addresses.InitialState(state)
+	return grpc.NewClient("servers:///", append(options(), grpc.WithResolvers(addresses), grpc.WithAuthority("localhost"), grpc.WithContextDialer(dial),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}`))...)
+}
+
+func options() []grpc.DialOption {
+	return []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: firstRetry, Multiplier: 1.6, Jitter: 0.2, MaxDelay: slowestRetry},
@@ -57,57 +117,67 @@ func Connect(target string, log *slog.Logger) (*Upstream, error) {
 		grpc.WithStaticConnWindowSize(window),
 		grpc.WithDisableServiceConfig(),
 	}
-	address := target
-	if path, ok := strings.CutPrefix(target, "unix:"); ok {
-		path = strings.TrimPrefix(path, "//")
-		address = "passthrough:///server"
-		options = append(options, grpc.WithAuthority("localhost"),
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return DialUnix(ctx, path) }))
-	}
-	conn, err := grpc.NewClient(address, options...)
-	if err != nil {
-		return nil, fmt.Errorf("server target %q: %w", target, err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	u := &Upstream{ClientConn: conn, stop: stop, health: healthCheck{client: grpc_health_v1.NewHealthClient(conn)}}
-	u.done.Go(func() { u.stayConnected(ctx, target, log) })
-	return u, nil
 }
 
+// unixPrefix is that of a target which is a path.
+const unixPrefix = "unix:"
+
+func dial(ctx context.Context, target string) (net.Conn, error) {
+	if path, ok := strings.CutPrefix(target, unixPrefix); ok {
+		return DialUnix(ctx, strings.TrimPrefix(path, "//"))
+	}
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, "tcp", target)
+}
+
+// Servers are connections to one server each, for calls that are to stay with it. With several
+// targets, they are ready only while their server says that it serves.
+func (u *Upstream) Servers() []*grpc.ClientConn { return u.servers }
+
 // stayConnected asks for a connection whenever there is none, rather than when a call needs one.
-func (u *Upstream) stayConnected(ctx context.Context, target string, log *slog.Logger) {
+func stayConnected(ctx context.Context, conn *grpc.ClientConn, target string, log *slog.Logger) {
 	reachable := true // so that a server that is away from the beginning is logged once
-	state := u.GetState()
+	state := conn.GetState()
 	for {
 		switch state {
 		case connectivity.Idle:
-			u.ClientConn.Connect()
+			conn.Connect()
 		case connectivity.Ready:
 			reachable = true
 			log.Info("connected to the server", "target", target)
 		case connectivity.TransientFailure:
 			if reachable {
-				log.Warn("the server cannot be reached; trying again", "target", target)
+				log.Warn("the server cannot be reached, or does not serve; trying again", "target", target)
 			}
 			reachable = false
 		}
-		if !u.WaitForStateChange(ctx, state) {
+		if !conn.WaitForStateChange(ctx, state) {
 			return
 		}
-		state = u.GetState()
+		state = conn.GetState()
 	}
 }
 
 // Close breaks off all calls.
 func (u *Upstream) Close() error {
 	u.stop()
-	err := u.ClientConn.Close()
+	err := u.closeAll()
 	u.done.Wait()
 	return err
 }
 
-// Serving tells whether the server says that it serves. Costs at most one call per healthTTL;
-// blocks for at most healthTimeout.
+func (u *Upstream) closeAll() (err error) {
+	for _, conn := range u.servers {
+		err = errors.Join(err, conn.Close())
+	}
+	if len(u.servers) > 1 && u.ClientConn != nil {
+		err = errors.Join(err, u.ClientConn.Close())
+	}
+	return err
+}
+
+// Serving tells whether a server says that it serves. Costs at most one call per healthTTL; blocks
+// for at most healthTimeout.
 func (u *Upstream) Serving(ctx context.Context) bool { return u.health.serving(ctx) }
 
 const (

@@ -91,7 +91,7 @@ func TestAConnectionIsMadeWithoutACallThatNeedsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	fake.Start(t, l, nil)
-	u, err := Connect(l.Addr().String(), slog.New(slog.DiscardHandler))
+	u, err := Connect([]string{l.Addr().String()}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestAConnectionIsMadeWithoutACallThatNeedsIt(t *testing.T) {
 func TestAServerThatStaysAwayIsTriedAgainWithinASecond(t *testing.T) {
 	l := fake.Listen(t, filepath.Join(t.TempDir(), "server.sock"))
 	defer l.Close()
-	u, err := Connect("unix:"+l.Addr().String(), slog.New(slog.DiscardHandler))
+	u, err := Connect([]string{"unix:" + l.Addr().String()}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestHealthIsAskedOnceForManyCallersAndAgainAfterAWhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := fake.Start(t, l, nil)
-	u, err := Connect(l.Addr().String(), slog.New(slog.DiscardHandler))
+	u, err := Connect([]string{l.Addr().String()}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestACallerWhoHangsUpDoesNotMakeTheServerLookDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	fake.Start(t, l, nil)
-	u, err := Connect(l.Addr().String(), slog.New(slog.DiscardHandler))
+	u, err := Connect([]string{l.Addr().String()}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestACallerWhoHangsUpDoesNotMakeTheServerLookDown(t *testing.T) {
 }
 
 func TestATargetThatIsNoneIsRefused(t *testing.T) {
-	if u, err := Connect("nonsense://\x00", slog.New(slog.DiscardHandler)); err == nil {
+	if u, err := Connect([]string{"nonsense://\x00"}, slog.New(slog.DiscardHandler)); err == nil {
 		u.Close()
 		t.Error("accepted")
 	}
