@@ -131,6 +131,7 @@ void App::MakeApi() {
       coupon::Issuer::Options{
           .claims_waiting_max = static_cast<size_t>(config.coupon.claims_queued_max),
           .batch_claims_max = static_cast<size_t>(config.coupon.claim_batch_max),
+          .claim_wait_target = config.coupon.claim_wait_target,
           .ack_deadline = config.coupon.ack_deadline},
       coupon::Issuer::Deps{.gate = backing_->gate(),
                            .writer = *writer_,

@@ -492,6 +492,11 @@ std::vector<Option> MakeOptions() {
       Number({kCoupons, "claims-queued-max", "ECOM_CLAIMS_QUEUED_MAX", "COUNT", "8192",
               "Claims that wait for their batch; more are refused. Not below claim-batch-max."},
              1, 1'000'000, ECOM_FIELD(coupon.claims_queued_max)),
+      Duration(
+          {kCoupons, "claim-wait-target", "ECOM_CLAIM_WAIT_TARGET", "DURATION", "200ms",
+           "When a claim has been on its way to gate and log for longer, this is overload: then "
+           "more than come out within this time, and than claim-batch-max, are refused at once."},
+          absl::Milliseconds(1), absl::Minutes(1), ECOM_FIELD(coupon.claim_wait_target)),
       Number({kCoupons, "reservations-max", "ECOM_RESERVATIONS_MAX", "COUNT", "100000",
               "Claims of one coupon that are accepted and not yet recorded; more are refused."},
              1, 10'000'000, ECOM_FIELD(coupon.reservations_max)),

@@ -95,6 +95,7 @@ struct Config {
   struct Coupon {
     int claim_batch_max = 0;
     int claims_queued_max = 0;
+    absl::Duration claim_wait_target;
     int64_t reservations_max = 0;
     int record_batch_max = 0;
     int recorders = 0;

@@ -54,6 +54,8 @@ MetricFamily Family(const char* name, const char* help, MetricType type,
 
 Sample Result(const char* result, int64_t value) { return {{{"result", result}}, value}; }
 
+Sample Reason(const char* reason, int64_t value) { return {{{"reason", reason}}, value}; }
+
 Sample Cache(const char* level, const char* result, int64_t value) {
   return {{{"level", level}, {"result", result}}, value};
 }
@@ -148,6 +150,14 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
               Result("not_found", issuer.unknown_coupon), Result("not_open", issuer.not_open),
               Result("sold_out", issuer.sold_out), Result("unavailable", issuer.unavailable),
               Result("unknown_outcome", issuer.unknown_outcome)}),
+      Family("coupon_shed_total", "Claims refused before the gate, nothing promised, by reason.",
+             MetricType::Counter,
+             {Reason("overload", issuer.load.shed_at_once),
+              Reason("late", issuer.load.shed_waiting), Reason("queue_full", issuer.full)}),
+      Family("coupon_claims_on_their_way", "Claims before gate and log.", MetricType::Gauge,
+             {{{}, issuer.load.on_their_way}}),
+      Family("coupon_claim_wait_seconds", "How long the oldest of them has been there.",
+             MetricType::Gauge, {{{}, issuer.load.oldest_wait}}),
       Family("coupon_recorded_total", "Log records by what became of them.", MetricType::Counter,
              {Result("issued", recorder.issued), Result("duplicate", recorder.duplicate),
               Result("over_admitted", recorder.over_admitted), Result("stale", recorder.stale),

@@ -37,6 +37,8 @@ bool IsArmable(const Coupon& coupon, absl::Time now) {
 
 absl::Status Full() { return absl::UnavailableError("too many claims are waiting"); }
 
+absl::Status Overloaded() { return absl::UnavailableError("more claims come than can be decided"); }
+
 }  // namespace
 
 struct Issuer::Pending {
@@ -44,7 +46,8 @@ struct Issuer::Pending {
   Done done;
   std::shared_ptr<const Coupon> coupon;
   RequestId id;
-  absl::Duration gate_asked_at;  // monotonic
+  std::optional<LoadShedder::Ticket> ticket;  // while it is on its way to gate and log
+  absl::Duration gate_asked_at;               // monotonic
   bool armed_once = false;
   /// What to answer when the rows do not show that this is the same request again.
   IssueOutcome otherwise = IssueOutcome::kDuplicate;
@@ -64,6 +67,9 @@ struct Issuer::Query {
 Issuer::Issuer(Options options, Deps deps)
     : options_(options),
       deps_(deps),
+      shedder_({.wait_target = options.claim_wait_target,
+                .claims_always = static_cast<int64_t>(options.batch_claims_max)},
+               deps.clock),
       definitions_({"definitions", options.batch_claims_max, options.claims_waiting_max},
                    [this](std::vector<Load>& loads) { LoadDefinitions(loads); }),
       arming_({"arming", options.batch_claims_max, options.claims_arming_max},
@@ -96,7 +102,10 @@ void Issuer::Issue(IssueRequest request, Done done) {
   std::optional<CouponDirectory::Found> found = deps_.directory.Find(id);
   if (!found) {
     Load load{.id = id, .pending = std::move(pending)};
-    if (!definitions_.Add(std::move(load))) Answer(std::move(load.pending), Full());
+    if (!definitions_.Add(std::move(load))) {
+      counters_.full.fetch_add(1, std::memory_order_relaxed);
+      Answer(std::move(load.pending), Full());
+    }
     return;
   }
   if (found->reload) {
@@ -142,7 +151,18 @@ void Issuer::Enter(PendingPtr pending, std::shared_ptr<const Coupon> coupon) {
     pending->otherwise = IssueOutcome::kNotOpen;
     return Hand(rows_, std::move(pending));
   }
+  HandToGate(std::move(pending));
+}
+
+/// Before the gate nothing is promised, so this is where overload is turned away.
+void Issuer::HandToGate(PendingPtr pending) {
+  pending->ticket = shedder_.TryEnter();
+  if (!pending->ticket) return Answer(std::move(pending), Overloaded());
   Hand(gate_, std::move(pending));
+}
+
+void Issuer::LeaveGate(Pending& pending) {
+  if (pending.ticket) shedder_.Leave(*std::exchange(pending.ticket, std::nullopt));
 }
 
 void Issuer::AskGate(std::vector<PendingPtr>& batch) {
@@ -182,6 +202,8 @@ std::vector<Issuer::PendingPtr> Issuer::DropWhatIsTooLate(std::span<PendingPtr> 
       Answer(std::move(pending), log_ready);
     } else if (now >= pending->request.deadline) {
       Answer(std::move(pending), absl::DeadlineExceededError("expired before the gate was asked"));
+    } else if (shedder_.ShouldDrop(*pending->ticket, pending->request.deadline)) {
+      Answer(std::move(pending), Overloaded());
     } else {
       pending->gate_asked_at = now;
       group.push_back(std::move(pending));
@@ -197,12 +219,14 @@ absl::Status Issuer::AskGateFor(const Coupon& coupon, std::vector<PendingPtr>& g
   for (const PendingPtr& pending : group) {
     claims.push_back({.holder = pending->request.holder, .request = pending->id});
   }
+  base::Failpoint("issuer.before-gate", static_cast<int64_t>(group.size()));
   const std::unique_lock<std::mutex> order = OrderAdmissions();
   const absl::StatusOr<std::vector<Admission>> admissions = deps_.gate.Admit(coupon, claims);
   if (!admissions.ok()) {
     for (PendingPtr& pending : group) {
       if (absl::IsFailedPrecondition(admissions.status()) && !pending->armed_once) {
         pending->armed_once = true;
+        LeaveGate(*pending);
         Hand(arming_, std::move(pending));
       } else if (absl::IsFailedPrecondition(admissions.status())) {
         Answer(std::move(pending), absl::UnavailableError(admissions.status().message()));
@@ -254,6 +278,7 @@ void Issuer::Decide(PendingPtr pending, const Admission& admission, const Coupon
     }
     case Verdict::kDuplicate:
       if (admission.recorded && pending->request.idempotency_key) {
+        LeaveGate(*pending);
         return Hand(rows_, std::move(pending));
       }
       pending->otherwise = IssueOutcome::kDuplicate;
@@ -405,10 +430,13 @@ std::unique_lock<std::mutex> Issuer::OrderAdmissions() {
 }
 
 void Issuer::Hand(base::Batcher<PendingPtr>& stage, PendingPtr pending) {
-  if (!stage.Add(std::move(pending))) Answer(std::move(pending), Full());
+  if (stage.Add(std::move(pending))) return;
+  counters_.full.fetch_add(1, std::memory_order_relaxed);
+  Answer(std::move(pending), Full());
 }
 
 void Issuer::Answer(PendingPtr pending, absl::StatusOr<IssueAnswer> answer) {
+  LeaveGate(*pending);
   auto count = [](std::atomic<int64_t>& counter) {
     counter.fetch_add(1, std::memory_order_relaxed);
   };
@@ -441,7 +469,9 @@ Issuer::Stats Issuer::stats() const {
           .not_open = read(counters_.not_open),
           .sold_out = read(counters_.sold_out),
           .unavailable = read(counters_.unavailable),
-          .unknown_outcome = read(counters_.unknown_outcome)};
+          .unknown_outcome = read(counters_.unknown_outcome),
+          .full = read(counters_.full),
+          .load = shedder_.stats()};
 }
 
 }  // namespace ecom::coupon

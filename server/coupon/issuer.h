@@ -20,6 +20,7 @@
 #include "coupon/coupon.h"
 #include "coupon/directory.h"
 #include "coupon/gate.h"
+#include "coupon/load_shedder.h"
 #include "coupon/reconciler.h"
 #include "coupon/store.h"
 
@@ -53,6 +54,8 @@ class Issuer {
     size_t claims_arming_max = 256;
     /// Claims that one call of a port gets.
     size_t batch_claims_max = 256;
+    /// How long claims may be on their way to gate and log before newcomers are refused.
+    absl::Duration claim_wait_target = absl::Milliseconds(200);
     /// How long after the gate was asked kQueued may still be answered. A rebuild of the gate
     /// waits as long, so no late acknowledgement promises a unit that it has given away.
     absl::Duration ack_deadline = absl::Seconds(2);
@@ -80,6 +83,9 @@ class Issuer {
     int64_t sold_out = 0;
     int64_t unavailable = 0;
     int64_t unknown_outcome = 0;
+    /// Of those that were unavailable, the ones for which a queue had no place.
+    int64_t full = 0;
+    LoadShedder::Stats load;
   };
 
   using Done = absl::AnyInvocable<void(absl::StatusOr<IssueAnswer>)>;
@@ -131,17 +137,20 @@ class Issuer {
   absl::StatusOr<std::shared_ptr<const Coupon>> Definition(CouponId id);
 
   void Answer(PendingPtr pending, absl::StatusOr<IssueAnswer> answer);
+  void HandToGate(PendingPtr pending);
+  void LeaveGate(Pending& pending);
   std::unique_lock<std::mutex> OrderAdmissions();
   void Hand(base::Batcher<PendingPtr>& stage, PendingPtr pending);
 
   struct Counters {
     std::atomic<int64_t> requested, admitted, queued, replayed, duplicate, unknown_coupon, not_open,
-        sold_out, unavailable, unknown_outcome;
+        sold_out, unavailable, unknown_outcome, full;
   };
 
   const Options options_;
   const Deps deps_;
   Counters counters_{};
+  LoadShedder shedder_;
   std::mutex admissions_mutex_;
   // The stages, in the order in which Stop ends them; each hands on to later ones.
   base::Batcher<Load> definitions_;

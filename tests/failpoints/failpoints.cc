@@ -5,12 +5,14 @@
 //   kill        ends the process with SIGKILL
 //   kill:FILE   the same, where FILE is there; deletes it, so that the next process lives
 //   stall:MS    waits as many milliseconds
+//   pace:RATE   lets as many items a second pass, evenly spaced, and has the others wait
 //   wait:FILE   makes FILE.reached, and waits until FILE is there, a minute at most
 //
 // With @n an action counts only for the n-th time that its point is reached; without, each time.
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <chrono>
@@ -19,6 +21,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <list>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -37,6 +40,8 @@ struct Point {
   std::string argument;
   int64_t only_at = 0;  // 0: each time
   std::atomic<int64_t> reached = 0;
+  std::mutex mutex;
+  std::chrono::steady_clock::time_point free_at;  // for pace: when the next item may come
 };
 
 // Never destroyed: threads may reach a point until the very end.
@@ -58,8 +63,21 @@ void Wait(const std::string& path) {
   }
 }
 
-void Act(const Point& point) {
-  if (point.action == "stall") {
+void Pace(Point& point, int64_t items) {
+  std::chrono::steady_clock::time_point passed;
+  {
+    std::lock_guard lock(point.mutex);
+    const std::chrono::nanoseconds each(std::chrono::seconds(1) / std::stoi(point.argument));
+    point.free_at = std::max(point.free_at, std::chrono::steady_clock::now()) + each * items;
+    passed = point.free_at;
+  }
+  std::this_thread::sleep_until(passed);
+}
+
+void Act(Point& point, int64_t items) {
+  if (point.action == "pace") {
+    Pace(point, items);
+  } else if (point.action == "stall") {
     std::this_thread::sleep_for(std::chrono::milliseconds(std::stoi(point.argument)));
   } else if (point.action == "wait") {
     Wait(point.argument);
@@ -68,11 +86,11 @@ void Act(const Point& point) {
   }
 }
 
-void Reach(const char* name) {
+void Reach(const char* name, int64_t items) {
   for (Point& point : Points()) {
     if (point.name != name) continue;
     const int64_t time = ++point.reached;
-    if (point.only_at == 0 || point.only_at == time) Act(point);
+    if (point.only_at == 0 || point.only_at == time) Act(point, items);
   }
 }
 
@@ -100,10 +118,11 @@ void Add(std::string_view entry) {
   const size_t colon = action.find(':');
   point.action = action.substr(0, colon);
   if (colon != action.npos) point.argument = action.substr(colon + 1);
-  int64_t millis = 0;
-  const bool known = point.action == "kill" ||
-                     (point.action == "stall" && IsNumber(point.argument, millis)) ||
-                     (point.action == "wait" && !point.argument.empty());
+  int64_t number = 0;
+  const bool known =
+      point.action == "kill" ||
+      ((point.action == "stall" || point.action == "pace") && IsNumber(point.argument, number)) ||
+      (point.action == "wait" && !point.argument.empty());
   if (!known) Refuse(entry);
 }
 

@@ -76,6 +76,7 @@ TEST(ParseConfig, GivesTheDocumentedDefaultsWhenNothingIsSaid) {
   EXPECT_EQ(config.admin.address, (HostPort{"127.0.0.1", 8082}));
   EXPECT_EQ(config.coupon.claim_batch_max, 256);
   EXPECT_EQ(config.coupon.claims_queued_max, 8192);
+  EXPECT_EQ(config.coupon.claim_wait_target, absl::Milliseconds(200));
   EXPECT_EQ(config.coupon.reservations_max, 100000);
   EXPECT_EQ(config.coupon.record_batch_max, 1000);
   EXPECT_EQ(config.coupon.ack_deadline, absl::Seconds(2));

@@ -24,6 +24,20 @@ TEST(Metrics, ShowTheFunnelByResult) {
   }
 }
 
+TEST(Metrics, ShowWhatWasShedAndWhatWaits) {
+  const std::string text = RenderMetrics({.issuer = {.full = 1,
+                                                     .load = {.shed_at_once = 7,
+                                                              .shed_waiting = 2,
+                                                              .on_their_way = 250,
+                                                              .oldest_wait = absl::Seconds(0.5)}}});
+  for (const char* line :
+       {"coupon_shed_total{reason=\"overload\"} 7\n", "coupon_shed_total{reason=\"late\"} 2\n",
+        "coupon_shed_total{reason=\"queue_full\"} 1\n", "coupon_claims_on_their_way 250\n",
+        "coupon_claim_wait_seconds 0.5\n"}) {
+    EXPECT_TRUE(absl::StrContains(text, line)) << line;
+  }
+}
+
 TEST(Metrics, ShowGatesAndWhatTheyHold) {
   const std::string text = RenderMetrics({.reconciler = {.gates_open = 3,
                                                          .gates_closed = 1,

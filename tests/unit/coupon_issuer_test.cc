@@ -273,6 +273,23 @@ TEST_F(Issuer, SharesOneAppendAmongClaimsThatWait) {
   EXPECT_LE(pipeline_.log.appends() - before, 10);
 }
 
+TEST_F(Issuer, RefusesNewcomersAtOnceWhileAWholeBatchHasWaitedForTooLong) {
+  pipeline_.backend.PutCoupon(OpenCoupon(clock(), 2, 1000));
+  ASSERT_EQ(OutcomeOf(2, 1000), IssueOutcome::kQueued);
+  pipeline_.log.Hold();
+  std::vector<std::future<absl::StatusOr<coupon::IssueAnswer>>> answers;
+  for (int64_t user = 1; user <= 256; ++user) answers.push_back(pipeline_.Begin(2, user));
+  clock().Advance(absl::Milliseconds(201));
+  EXPECT_TRUE(absl::IsUnavailable(pipeline_.Issue(2, 500).status()))
+      << "while the log stands still";
+  pipeline_.log.Release();
+  for (auto& answer : answers) EXPECT_EQ(answer.get()->outcome, IssueOutcome::kQueued);
+  EXPECT_EQ((*pipeline_.Inspect(2))->stock, 1000 - 257);
+  EXPECT_EQ(pipeline_.issuer.stats().load.shed_at_once, 1);
+  EXPECT_EQ(pipeline_.issuer.stats().load.on_their_way, 0);
+  EXPECT_EQ(OutcomeOf(2, 500), IssueOutcome::kQueued);
+}
+
 TEST_F(Issuer, TellsWhereAClaimIs) {
   EXPECT_TRUE(absl::IsUnavailable(pipeline_.Find(1, 1).status())) << "no gate that could know";
   EXPECT_EQ(*pipeline_.Find(99, 1), std::nullopt);
