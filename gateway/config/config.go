@@ -85,7 +85,7 @@ func settings(r *raw) []setting {
 			count(func(c *Config) *int { return &c.ConnectionsMax }, 1, 100_000)},
 		{"ECOM_HTTP_IN_FLIGHT_MAX", "1024", "requests that wait for the server at once, 1 to 100000; more get 503",
 			count(func(c *Config) *int { return &c.InFlightMax }, 1, 100_000)},
-		{"ECOM_LANES", "0", "streams that carry calls to each server, many in one message, 0 to 16; 0: a call each",
+		{"ECOM_LANES", "2", "streams that carry calls to each server, many in one message, 0 to 16; 0: a call each",
 			count(func(c *Config) *int { return &c.Lanes }, 0, 16)},
 	}
 }
