@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ecom/gateway/config"
+	"ecom/gateway/edge"
 	"ecom/gateway/lane"
 	"ecom/gateway/limit"
 	"ecom/gateway/obs"
@@ -31,6 +32,7 @@ type Gateway struct {
 	log      *slog.Logger
 	upstream *upstream.Upstream
 	lanes    *lane.Conn
+	copies   *edge.Products // nil: none are wanted
 	api      *rest.Handler
 	draining atomic.Bool
 
@@ -64,10 +66,16 @@ func New(c config.Config, build obs.Build, log *slog.Logger) (_ *Gateway, err er
 	}
 	g.lanes = lane.New(g.upstream, servers, lane.Usual(c.Lanes, metrics, log))
 	metrics.WatchLanes(g.lanes.Waiting)
+	var server rest.Server = g.lanes
+	if c.CopyAgeMax > 0 {
+		g.copies = edge.New(g.lanes, edge.Usual(c.CopyAgeMax, c.UpstreamTimeout, metrics, log))
+		metrics.WatchEdge(g.copies.Len)
+		server = g.copies
+	}
 	g.api, err = rest.New(rest.Options{
 		Zone: c.Zone, UpstreamTimeout: c.UpstreamTimeout, InFlightMax: c.InFlightMax,
-		BodyBytesMax: limit.BodyBytesMax, Observe: metrics, Log: log,
-	}, g.lanes)
+		BodyBytesMax: limit.BodyBytesMax, CacheMaxAge: c.CacheMaxAge, Observe: metrics, Log: log,
+	}, server)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +149,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 // finish closes the public listener and waits until its last connection has closed. It is not
 // http.Server.Shutdown, which drops a request that it reads in the moment in which it begins.
 func (g *Gateway) finish(stop context.Context) error {
-	g.publicListener.Quiesce()
+	g.public.SetKeepAlivesEnabled(false) // what is idle must not keep others from being accepted
+	g.publicListener.Quiesce(stop)
 	_ = g.publicListener.Close() // the kernel has nothing to say about it that could be acted upon
 	poll := time.NewTicker(2 * time.Millisecond)
 	defer poll.Stop()
@@ -165,6 +174,9 @@ func (g *Gateway) close() {
 		if l != nil {
 			_ = l.Close()
 		}
+	}
+	if g.copies != nil {
+		g.copies.Close()
 	}
 	if g.lanes != nil {
 		g.lanes.Close()

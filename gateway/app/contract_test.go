@@ -52,7 +52,7 @@ func start(t testing.TB, target string, change func(*config.Config)) *running {
 	t.Helper()
 	c, err := config.Load([]string{
 		"--http-addr=127.0.0.1:0", "--gateway-admin-addr=127.0.0.1:0", "--server-target=" + target,
-		"--drain-grace=100ms", fmt.Sprint("--lanes=", lanes),
+		"--drain-grace=100ms", fmt.Sprint("--lanes=", lanes), "--product-copy-age-max=0s",
 	}, nil, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +226,7 @@ func checkHeaders(t *testing.T, answer *http.Response, length int) {
 	if got := answer.Header.Get("X-Request-Id"); len(got) != 32 {
 		t.Errorf("X-Request-Id: %q", got)
 	}
-	allowed := []string{"Allow", "Connection", "Content-Length", "Content-Type", "Date", "Retry-After", "X-Request-Id"}
+	allowed := []string{"Allow", "Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Etag", "Retry-After", "X-Request-Id"}
 	for _, name := range slices.Sorted(maps.Keys(answer.Header)) {
 		if !slices.Contains(allowed, name) {
 			t.Errorf("%s: %q was sent", name, answer.Header[name])

@@ -34,6 +34,8 @@ type Config struct {
 	ConnectionsMax  int           // REST connections open at once
 	InFlightMax     int           // requests that wait for the server at once
 	Lanes           int           // streams that carry calls to each server; 0: one HTTP/2 stream a call
+	CopyAgeMax      time.Duration // how old a product may be that is answered from a copy; 0: there are none
+	CacheMaxAge     time.Duration // how long others may answer with a product without asking; 0: not at all
 }
 
 // ErrHelp says that the user asked for --help or --print-config, which was printed.
@@ -87,6 +89,10 @@ func settings(r *raw) []setting {
 			count(func(c *Config) *int { return &c.InFlightMax }, 1, 100_000)},
 		{"ECOM_LANES", "2", "streams that carry calls to each server, many in one message, 0 to 16; 0: a call each",
 			count(func(c *Config) *int { return &c.Lanes }, 0, 16)},
+		{"ECOM_PRODUCT_COPY_AGE_MAX", "200ms", "how old a product may be that the gateway answers from a copy, 0s to 1s; 0s: it asks the server",
+			duration(func(c *Config) *time.Duration { return &c.CopyAgeMax }, 0, time.Second)},
+		{"ECOM_PRODUCT_CACHE_MAX_AGE", "0s", "how long browsers and CDNs may show a product without asking, and without counting, 0s to 1h",
+			duration(func(c *Config) *time.Duration { return &c.CacheMaxAge }, 0, time.Hour)},
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
+	edgev1 "ecom/gateway/gen/ecom/edge/v1"
 	productv1 "ecom/gateway/gen/ecom/product/v1"
 )
 
@@ -63,7 +64,7 @@ var (
 )
 
 func init() {
-	for _, service := range []grpc.ServiceDesc{couponv1.CouponService_ServiceDesc, productv1.ProductService_ServiceDesc} {
+	for _, service := range []grpc.ServiceDesc{couponv1.CouponService_ServiceDesc, productv1.ProductService_ServiceDesc, edgev1.EdgeService_ServiceDesc} {
 		for _, method := range service.Methods {
 			name := "/" + service.ServiceName + "/" + method.MethodName
 			methodPlaces[name] = uint32(len(methods))

@@ -17,6 +17,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	lanes    laneMetrics
+	edge     edgeMetrics
 }
 
 // NewMetrics makes metrics of its own registry, with those of process, runtime and build.
@@ -35,6 +36,7 @@ func NewMetrics(build Build) *Metrics {
 		}),
 	}
 	m.lanes = newLaneMetrics(m.registry)
+	m.edge = newEdgeMetrics(m.registry)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "ecom_build_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"process": build.Name, "version": build.Version, "commit": build.Commit},

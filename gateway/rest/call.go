@@ -34,7 +34,9 @@ type call struct {
 	userID         int64
 	idempotencyKey *string
 	list           listQuery
-	promises       bool // an OK of the server binds it: the outcome of a broken call is unknown
+	ifNoneMatch    []string
+	entityTag      [1]string // as a header holds it
+	promises       bool      // an OK of the server binds it: the outcome of a broken call is unknown
 }
 
 type callKey struct{}
@@ -76,6 +78,9 @@ func (c *call) read(r *http.Request) *problem {
 		if c.list, ok = parseListQuery(r.URL.RawQuery, c.route.readSizeOnly); !ok {
 			return badRequest
 		}
+	}
+	if c.route == productRoute {
+		c.ifNoneMatch = r.Header["If-None-Match"]
 	}
 	c.promises = c.route.postIsAPromise && r.Method == http.MethodPost
 	if values := r.Header["Traceparent"]; len(values) == 1 && validTraceparent(values[0]) {

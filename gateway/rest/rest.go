@@ -30,6 +30,7 @@ type Options struct {
 	UpstreamTimeout time.Duration  // of one call to the server
 	InFlightMax     int            // requests that wait for the server; more get CM503 at once
 	BodyBytesMax    int64          // of a request; no route reads a body
+	CacheMaxAge     time.Duration  // how long others may answer with a product without asking
 	Observe         Observer
 	Log             *slog.Logger
 }
@@ -69,6 +70,7 @@ func New(options Options, server Server) (*Handler, error) {
 		runtime.WithDisableHTTPMethodOverride(),
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithWriteContentLength(),
+		runtime.WithForwardResponseOption(newCaching(options.CacheMaxAge, options.Zone).describe),
 	)
 	conn := contractConn{server, options.UpstreamTimeout}
 	ctx := context.Background() // of no use to these: they neither dial nor wait
@@ -187,7 +189,8 @@ func (h *Handler) writeRoutingError(_ context.Context, _ *runtime.ServeMux, _ ru
 // An answer remembers its status.
 type answer struct {
 	http.ResponseWriter
-	status int
+	status      int
+	notModified bool // instead of an OK: the caller has what would be its body
 }
 
 func (a *answer) WriteHeader(status int) {
@@ -198,6 +201,15 @@ func (a *answer) WriteHeader(status int) {
 }
 
 func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 && a.notModified {
+		header := a.Header()
+		delete(header, "Content-Type")
+		delete(header, "Content-Length")
+		a.WriteHeader(http.StatusNotModified)
+	}
+	if a.status == http.StatusNotModified {
+		return len(b), nil
+	}
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}

@@ -66,6 +66,8 @@ constexpr std::string_view kGatewayOnly[] = {
     "ECOM_HTTP_IN_FLIGHT_MAX",
     "ECOM_HTTP_HEADER_TIMEOUT",
     "ECOM_LANES",
+    "ECOM_PRODUCT_CACHE_MAX_AGE",
+    "ECOM_PRODUCT_COPY_AGE_MAX",
 };
 
 constexpr int kPortMax = 65535;

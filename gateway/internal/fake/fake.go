@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
+	edgev1 "ecom/gateway/gen/ecom/edge/v1"
 	lanev1 "ecom/gateway/gen/ecom/lane/v1"
 	productv1 "ecom/gateway/gen/ecom/product/v1"
 )
@@ -41,6 +42,7 @@ type Received struct {
 type Server struct {
 	couponv1.UnimplementedCouponServiceServer
 	productv1.UnimplementedProductServiceServer
+	edgev1.UnimplementedEdgeServiceServer
 
 	Health *health.Server
 	// Intercept, if set, answers calls in place of the fake when it returns an error or an answer.
@@ -49,6 +51,8 @@ type Server struct {
 	grpc *grpc.Server
 	mu   sync.Mutex
 	got  []Received
+
+	shownElsewhere int64
 }
 
 // Start serves on l until the test ends or Stop is called.
@@ -59,6 +63,7 @@ func Start(t testing.TB, l net.Listener, intercept func(context.Context, string)
 	couponv1.RegisterCouponServiceServer(s.grpc, s)
 	lanev1.RegisterLaneServiceServer(s.grpc, &laneService{server: s})
 	productv1.RegisterProductServiceServer(s.grpc, s)
+	edgev1.RegisterEdgeServiceServer(s.grpc, s)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.Health)
 	served := make(chan error, 1)
 	go func() { served <- s.grpc.Serve(l) }()
@@ -186,6 +191,28 @@ func (*Server) GetProduct(_ context.Context, r *productv1.GetProductRequest) (*p
 		return nil, Error(codes.NotFound, "PRODUCT_NOT_FOUND", "PD101")
 	}
 	return &productv1.GetProductResponse{Product: Product(r.GetProductId())}, nil
+}
+
+// CountViews adds up the views of all products.
+func (s *Server) CountViews(_ context.Context, r *edgev1.CountViewsRequest) (*edgev1.CountViewsResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, each := range r.GetProducts() {
+		s.shownElsewhere += each.GetViews()
+	}
+	return &edgev1.CountViewsResponse{}, nil
+}
+
+// Views counts reads of single products, and those that a gateway has answered by itself.
+func (s *Server) Views() (read, shownElsewhere int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, each := range s.got {
+		if _, ok := each.Request.(*productv1.GetProductRequest); ok {
+			read++
+		}
+	}
+	return read, s.shownElsewhere
 }
 
 // ListProducts has two pages.

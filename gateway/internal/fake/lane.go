@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
+	edgev1 "ecom/gateway/gen/ecom/edge/v1"
 	lanev1 "ecom/gateway/gen/ecom/lane/v1"
 	productv1 "ecom/gateway/gen/ecom/product/v1"
 )
@@ -82,7 +83,7 @@ func (l *openLane) begin(call *lanev1.Call) context.Context {
 }
 
 func (l *openLane) call(ctx context.Context, name string, call *lanev1.Call) *lanev1.Answer {
-	for _, service := range []grpc.ServiceDesc{couponv1.CouponService_ServiceDesc, productv1.ProductService_ServiceDesc} {
+	for _, service := range []grpc.ServiceDesc{couponv1.CouponService_ServiceDesc, productv1.ProductService_ServiceDesc, edgev1.EdgeService_ServiceDesc} {
 		for _, method := range service.Methods {
 			if name != "/"+service.ServiceName+"/"+method.MethodName {
 				continue
