@@ -69,13 +69,9 @@ func (l *Listener) Open() int { return len(l.slots) }
 // Close stops the listener; connections stay open. Those that still wait to be accepted are reset.
 func (l *Listener) Close() error { return l.close() }
 
-const (
-	// quiesceTime is ample for a queue that is being accepted from, and no time in a stop.
-	quiesceTime = 200 * time.Millisecond
-	// handshakeTime is what a handshake that has begun may still take: a client near by, or a load
-	// balancer, and a busy machine.
-	handshakeTime = 20 * time.Millisecond
-)
+// handshakeTime is what a handshake that has begun may still take: a client near by, or a load
+// balancer, and a busy machine.
+const handshakeTime = 20 * time.Millisecond
 
 // noFurther is a socket filter that drops the packets which ask for a connection. Those that
 // complete one, and all others, pass.
@@ -92,8 +88,8 @@ const tcpSYN, tcpACK = 0x02, 0x10
 // Quiesce lets no further connection begin and waits until those that have begun are accepted, so
 // that Close resets none: their clients may have sent a request already. Who asks meanwhile is
 // refused when his kernel asks again, after Close. A shorter backlog would not do: it lets one in at
-// any time, and leaves clients connected that are not in the queue. Blocks for at most quiesceTime.
-func (l *Listener) Quiesce() {
+// any time, and leaves clients connected that are not in the queue. Blocks until stop is done, at most.
+func (l *Listener) Quiesce(stop context.Context) {
 	file, err := l.Listener.(*net.TCPListener).SyscallConn()
 	if err != nil {
 		return // it is closed
@@ -102,14 +98,19 @@ func (l *Listener) Quiesce() {
 		_ = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 			&unix.SockFprog{Len: uint16(len(noFurther)), Filter: &noFurther[0]})
 	})
-	begun := time.Now()
-	for last := begun; time.Since(last) < handshakeTime && time.Since(begun) < quiesceTime; time.Sleep(time.Millisecond) {
+	for last := time.Now(); stop.Err() == nil; time.Sleep(time.Millisecond) {
+		looked := time.Now()
+		waiting := 0
 		_ = file.Control(func(fd uintptr) {
 			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			if n, err := unix.Poll(poll, 0); err == nil && n > 0 {
-				last = time.Now()
-			}
+			waiting, _ = unix.Poll(poll, 0) // interrupted: as if nobody waited, just then
 		})
+		switch {
+		case waiting > 0:
+			last = time.Now()
+		case looked.Sub(last) >= handshakeTime:
+			return
+		}
 	}
 }
 

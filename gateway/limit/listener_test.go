@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -126,39 +127,55 @@ func TestAClientInTheMiddleOfSendingReadsWhyItIsCut(t *testing.T) {
 	}
 }
 
-func TestQuiescingLetsWaitingConnectionsBeAcceptedAndNoFurtherOnesWait(t *testing.T) {
+func TestQuiescingWaitsUntilWhoeverIsConnectedIsAcceptedAndLetsNobodyFurtherIn(t *testing.T) {
 	l := listen(t, 10)
-	var clients []net.Conn
-	for range 3 {
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
+	connect := func() bool {
+		c, err := net.DialTimeout("tcp", l.Addr().String(), 5*handshakeTime/2)
+		if err == nil {
+			t.Cleanup(func() { c.Close() })
 		}
-		defer c.Close()
-		clients = append(clients, c)
+		return err == nil
+	}
+	connected := 0
+	for range 3 {
+		if connect() {
+			connected++
+		}
 	}
 	accepted := make(chan int, 1)
 	go func() {
-		n := 0
-		for {
+		for connect() { // until Quiesce is on, which waits longer for us than for a handshake
+			connected++
+		}
+		for n := 0; ; n++ {
 			c, err := l.Accept()
 			if err != nil {
 				accepted <- n
 				return
 			}
-			defer c.Close()
-			n++
+			c.Close()
 		}
 	}()
-	l.Quiesce()
-	late, err := net.DialTimeout("tcp", l.Addr().String(), 50*time.Millisecond)
-	if err == nil {
-		late.Close()
+	l.Quiesce(t.Context())
+	if connect() {
 		t.Error("one more was let in")
 	}
 	l.Close()
-	if n := <-accepted; n != len(clients) {
-		t.Errorf("%d of %d were accepted", n, len(clients))
+	if n := <-accepted; n != connected || n < 3 {
+		t.Errorf("%d of %d were accepted", n, connected)
+	}
+}
+
+func TestQuiescingEndsWhenItIsToldTo(t *testing.T) {
+	l := listen(t, 1)
+	if _, err := net.Dial("tcp", l.Addr().String()); err != nil { // and nobody accepts
+		t.Fatal(err)
+	}
+	stop, cancel := context.WithTimeout(t.Context(), 3*handshakeTime)
+	defer cancel()
+	l.Quiesce(stop)
+	if stop.Err() == nil {
+		t.Error("it did not wait for the one who is connected")
 	}
 }
 
