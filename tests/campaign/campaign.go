@@ -41,6 +41,33 @@ type Campaign struct {
 // Start starts the load; the options need not name a journal.
 func Start(t *testing.T, state StateReader, options load.Options) *Campaign {
 	t.Helper()
+	return start(t, state, func(ctx context.Context, c *Campaign) load.Result {
+		options.Journal, options.Observe = c.journal, c.observe
+		if options.FirstUser == 0 {
+			options.FirstUser = 1
+		}
+		return load.Run(ctx, options)
+	})
+}
+
+// StartOpen starts a load that follows a schedule; the options need not name a journal.
+func StartOpen(t *testing.T, state StateReader, options load.OpenOptions) *Campaign {
+	t.Helper()
+	observe := options.Observe
+	return start(t, state, func(ctx context.Context, c *Campaign) load.Result {
+		options.Journal = c.journal
+		options.Observe = func(entry ledger.Entry, due time.Time) {
+			c.observe(entry)
+			if observe != nil {
+				observe(entry, due)
+			}
+		}
+		return load.Open(ctx, options)
+	})
+}
+
+func start(t *testing.T, state StateReader, run func(context.Context, *Campaign) load.Result) *Campaign {
+	t.Helper()
 	c := &Campaign{t: t, state: state, path: filepath.Join(t.TempDir(), "journal.jsonl"), done: make(chan struct{})}
 	journal, err := ledger.CreateJournal(c.path)
 	if err != nil {
@@ -49,13 +76,9 @@ func Start(t *testing.T, state StateReader, options load.Options) *Campaign {
 	c.journal = journal
 	ctx, stop := context.WithCancel(t.Context())
 	c.stop = stop
-	options.Journal, options.Observe = journal, c.observe
-	if options.FirstUser == 0 {
-		options.FirstUser = 1
-	}
 	go func() {
 		defer close(c.done)
-		c.Result = load.Run(ctx, options)
+		c.Result = run(ctx, c)
 	}()
 	t.Cleanup(func() { stop(); <-c.done })
 	return c

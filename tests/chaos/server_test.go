@@ -137,9 +137,9 @@ func twins(x *trial) {
 
 // failpointServer starts, in the place of `make run`, a server whose failpoints do as they are told, and a
 // gateway before it.
-func (x *trial) failpointServer(name, roles, failpoints string) *stack.Server {
+func (x *trial) failpointServer(name, roles, failpoints string, settings ...string) *stack.Server {
 	x.t.Helper()
-	return x.s.WithServer("ecom-server-failpoints", "FAILPOINTS="+failpoints).StartServer(name, roles)
+	return x.s.WithServer("ecom-server-failpoints", "FAILPOINTS="+failpoints).StartServer(name, roles, settings...)
 }
 
 const allRoles = "api,recorder,reconciler"

@@ -67,7 +67,7 @@ void Pace(Point& point, int64_t items) {
   std::chrono::steady_clock::time_point passed;
   {
     std::lock_guard lock(point.mutex);
-    const std::chrono::nanoseconds each(std::chrono::seconds(1) / std::stoi(point.argument));
+    const auto each = std::chrono::nanoseconds(std::chrono::seconds(1)) / std::stoi(point.argument);
     point.free_at = std::max(point.free_at, std::chrono::steady_clock::now()) + each * items;
     passed = point.free_at;
   }
