@@ -46,6 +46,8 @@ var trials = []struct {
 	{"a record of the old gate lands after the sale", recordAfterSale},
 	{"reader kill -9 with a batch in hand, then FLUSHALL", readerKilledBeforeRows},
 	{"F17 3 api servers and 2 recorders, killed and frozen in turn", manyServersKilled},
+	{"F22 faults between gateway and server, in lanes", linkFaultsInLanes},
+	{"F22 faults between gateway and server, call by call", linkFaultsOfUnaryCalls},
 	{"F24 ten times what the gate takes", overloaded},
 	{"stores changed by hand", storesChanged},
 	{"broken: a missing key is fresh stock", brokenFreshStock},
