@@ -24,7 +24,7 @@ SETUP_STACK := build/setup-stack.stamp
 SETUP_TEST := build/setup-test.stamp
 SETUP_BENCH := build/setup-bench.stamp
 
-.PHONY: help run stack stack-down build setup test lint format bench bench-full bench-build bench-compare ledger clean
+.PHONY: help run stack stack-down build setup test lint format bench bench-full bench-build bench-compare bench-overload ledger clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -111,6 +111,9 @@ bench-build: build $(SETUP_BENCH)
 bench-compare: $(SETUP_BENCH) ## Compares two runs: A=… B=…, two JSON files of bench/results
 	@[ -n "$(A)" ] && [ -n "$(B)" ] || { echo 'usage: make bench-compare A=before.json B=after.json' >&2; exit 2; }
 	@/usr/bin/python3 bench/report/compare.py "$(A)" "$(B)"
+
+bench-overload: build $(SETUP_STACK) $(SETUP_BENCH) ## Offers ten times what the gate takes, with and without admission control, 2 min
+	@bench/run.py overload
 
 clean: ## Deletes what was built; keeps data folders
 	rm -rf build gateway/gen

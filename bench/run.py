@@ -5,6 +5,7 @@
     bench/run.py stack [--rounds 5] [--seconds 5]       server on Redis, Kafka and MariaDB, over gRPC
     bench/run.py scenarios [--short] [--backend stack]  `make run`, over REST
     bench/run.py kit [--backend stack] [--parts …]      all of it beside the limits: what `make bench` runs
+    bench/run.py overload                               ten times what the gate takes, with and without admission control
 
 A figure appears only when the check behind it is clean: no wrong answer, exactly one row for each
 accepted claim, one view for each read, a clean stop; on the stack also a gate and events that say the same.
@@ -13,6 +14,7 @@ Otherwise the run says why and exits with 1.
 
 import argparse
 import json
+import os
 import pathlib
 import shlex
 import shutil
@@ -238,6 +240,38 @@ def run_kit(options):
         raise Failed("; ".join(failed))
 
 
+# Nobody is refused before it is too late: the queues are bounded by their length only.
+NO_WAIT_TARGET = "1m"
+
+
+def overload(options):
+    """The chaos trial of the same name, as it is and without admission control, where it must fail."""
+    around = harness.surroundings("stack")
+    written = ROOT / "build" / "test-logs" / "overload.json"
+    command = ["go", "test", "./chaos", "-count=1", "-run", "TestChaos/F24"]
+    result = {**around, "benchmark": "overload", "command": shlex.join(["bench/run.py", *sys.argv[1:]])}
+    for name, target in (("with", ""), ("without", NO_WAIT_TARGET)):
+        written.unlink(missing_ok=True)
+        done = subprocess.run(command, cwd=ROOT / "tests", env={**os.environ, "OVERLOAD_WAIT_TARGET": target},
+                              capture_output=True, text=True)
+        if not written.exists() or (done.returncode != 0) != (name == "without"):
+            raise Failed(f"the trial {name} admission control exited with {done.returncode}:\n{done.stdout}{done.stderr}")
+        result[name] = json.loads(written.read_text())
+        if not result[name]["ledger_clean"]:
+            raise Failed(f"the ledger does not balance {name} admission control")
+    path = harness.store("overload", result)
+    print(harness.shown(around))
+    for name in ("with", "without"):
+        found = result[name]
+        print(f"{name:7} admission control: goodput {found['goodput_share']:.2f} of {found['capacity_per_second']}/s; refused p50 "
+              f"{found['shed_p50_ms']:.2f}, p95 {found['shed_p95_ms']:.2f} ms; accepted p50 {found['accepted_p50_ms']:.0f}, p95 "
+              f"{found['accepted_p95_ms']:.0f} ms; RSS {found['rss_before_mib']:.0f}, at most {found['rss_max_mib']:.0f} MiB; normal after "
+              f"{found['recovery_ms'] / 1000:.1f} s; ledger clean")
+    print(f"written: {path.relative_to(ROOT)}")
+    # Debian's own Python: it is the one that has Debian's matplotlib.
+    subprocess.run(["/usr/bin/python3", str(ROOT / "bench" / "report" / "overload.py"), str(path)], check=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -274,6 +308,9 @@ def main():
     part.add_argument("--bin", type=lambda text: pathlib.Path(text).resolve(), default=RELEASE, help="where the binaries are")
     part.add_argument("--no-report", dest="report", action="store_false", help="the JSON only")
     part.set_defaults(run=run_kit)
+
+    part = commands.add_parser("overload", help="ten times what the gate takes, on the stack, with and without admission control")
+    part.set_defaults(run=overload)
 
     options = parser.parse_args()
     unknown = set(getattr(options, "parts", [])) - {*kit.PARTS, "scenarios"}

@@ -97,14 +97,14 @@ def error_bars(points):
     return values, [[p["median"] - p["min"] for p in points], [p["max"] - p["median"] for p in points]]
 
 
-def new_axes(title, columns=1, height=4.2):
+def new_axes(title, columns=1, height=4.2, rows=1):
     import matplotlib
     matplotlib.use("Agg")
     matplotlib.rcParams.update({"font.size": 9, "axes.grid": True, "grid.color": "#e4e4e4", "axes.axisbelow": True,
                                 "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": title,
                                 "axes.titlesize": 10, "legend.frameon": False})
     from matplotlib import pyplot
-    figure, axes = pyplot.subplots(1, columns, figsize=(8.4, height), layout="constrained")
+    figure, axes = pyplot.subplots(rows, columns, figsize=(8.4, height), layout="constrained")
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure, axes
 
