@@ -474,8 +474,10 @@ void Catalog::NoteViews(std::span<const ViewDelta> deltas) {
   std::vector<ProductId> hot;
   for (const HotProduct& product : hot_.Top()) hot.push_back(product.id);
   l1_.Pin(hot);
-  // What one more query brings: so those who wait for a read have little in front of them.
-  for (const ProductId id : l1_.TakeDue(options_.load_ids_max)) Refresh(id);
+  // What one more query brings, and less than the queue holds: so those who wait for a read have
+  // little in front of them, and find room.
+  const size_t ids_max = std::min(options_.load_ids_max, options_.loads_waiting_max / 4);
+  for (const ProductId id : l1_.TakeDue(ids_max)) Refresh(id);
 }
 
 /// Answers when the store can't: with an expired entry where there still is one.
