@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	_ "google.golang.org/grpc/health" // checks servers for round_robin
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 )
@@ -29,6 +30,10 @@ const (
 	// callers wait for, not ours.
 	firstRetry, slowestRetry = 20 * time.Millisecond, 500 * time.Millisecond
 	dialTimeout              = time.Second
+
+	// A connection on which nothing comes for so long is asked whether it is still there, and given up when
+	// it does not say so: a network or a machine may forget it without a word. 10 s is gRPC's least.
+	askAfter, answerWithin = 10 * time.Second, 2 * time.Second
 
 	// Answers are far smaller; a page of 100 products with long names is about 100 KB.
 	answerBytesMax = 4 << 20
@@ -112,6 +117,7 @@ func options() []grpc.DialOption {
 			MinConnectTimeout: dialTimeout,
 		}),
 		grpc.WithIdleTimeout(0),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: askAfter, Timeout: answerWithin, PermitWithoutStream: true}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerBytesMax)),
 		grpc.WithStaticStreamWindowSize(window),
 		grpc.WithStaticConnWindowSize(window),

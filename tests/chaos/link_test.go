@@ -25,6 +25,7 @@ type linkFault struct {
 	name              string
 	requests, answers link.Condition
 	broken            bool // all connections end, again and again
+	forgotten         bool // connections are of no use afterwards, either
 	silent            bool // no answer gets through
 }
 
@@ -32,6 +33,7 @@ var linkFaults = []linkFault{
 	{name: "apart", requests: link.Condition{Held: true}, answers: link.Condition{Held: true}, silent: true},
 	{name: "answers lost", answers: link.Condition{Held: true}, silent: true},
 	{name: "requests lost", requests: link.Condition{Held: true}, silent: true},
+	{name: "apart, and connections forgotten", requests: link.Condition{Held: true}, answers: link.Condition{Held: true}, forgotten: true, silent: true},
 	{name: "reset", broken: true},
 	{name: "1-byte slices", requests: link.Condition{Slice: 1}, answers: link.Condition{Slice: 1}},
 	{name: "delay", requests: link.Condition{Delay: 150 * time.Millisecond}, answers: link.Condition{Delay: 150 * time.Millisecond}},
@@ -67,6 +69,9 @@ func (x *trial) linkFault(proxy *link.Proxy, fault linkFault) {
 	indeterminate := func() int64 { return x.c.Count(ledger.Unknown) + x.c.Count(ledger.Unavailable) }
 	promised, failed := x.c.Count(ledger.Queued), indeterminate()
 	proxy.Set(fault.requests, fault.answers)
+	if fault.forgotten {
+		proxy.Forget()
+	}
 	if fault.broken {
 		stack.Until(linkDownFor, func() bool { proxy.Break(); return x.c.Ended() })
 	} else {

@@ -29,6 +29,8 @@ type Proxy struct {
 	way     [2]Condition
 	open    map[net.Conn]bool
 	closed  bool
+	// Open ones that nothing arrives at any more.
+	forgotten map[net.Conn]bool
 }
 
 // The directions.
@@ -45,7 +47,7 @@ func Start(t *testing.T, socket, backend string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{Socket: socket, backend: backend, listener: listener, open: map[net.Conn]bool{}}
+	p := &Proxy{Socket: socket, backend: backend, listener: listener, open: map[net.Conn]bool{}, forgotten: map[net.Conn]bool{}}
 	p.changed.L = &p.mu
 	var all sync.WaitGroup
 	all.Go(func() {
@@ -76,6 +78,16 @@ func (p *Proxy) Set(requests, answers Condition) {
 	p.changed.Broadcast()
 }
 
+// Forget loses what is on the connections that there are, now and ever after, and tells neither end: as a
+// network that has forgotten them, or a machine that came back as another, would.
+func (p *Proxy) Forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn := range p.open {
+		p.forgotten[conn] = true
+	}
+}
+
 // Break ends all connections, whatever is on its way.
 func (p *Proxy) Break() {
 	p.mu.Lock()
@@ -84,6 +96,7 @@ func (p *Proxy) Break() {
 		_ = conn.Close()
 	}
 	clear(p.open)
+	clear(p.forgotten)
 	p.changed.Broadcast()
 }
 
@@ -159,7 +172,7 @@ func (p *Proxy) deliver(each packet, to net.Conn, way int) {
 func (p *Proxy) await(to net.Conn, way int) (Condition, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.way[way].Held && p.open[to] {
+	for (p.way[way].Held || p.forgotten[to]) && p.open[to] {
 		p.changed.Wait()
 	}
 	return p.way[way], p.open[to]
@@ -171,6 +184,7 @@ func (p *Proxy) end(conns ...net.Conn) {
 	for _, conn := range conns {
 		_ = conn.Close()
 		delete(p.open, conn)
+		delete(p.forgotten, conn)
 	}
 	p.changed.Broadcast()
 }
