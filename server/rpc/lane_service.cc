@@ -15,16 +15,6 @@
 namespace ecom::rpc {
 namespace {
 
-/// A step of a lane on its queue.
-class Step final : public Event {
- public:
-  explicit Step(std::function<void(bool ok)> run) : run_(std::move(run)) {}
-  void Proceed(bool ok) override { run_(ok); }
-
- private:
-  const std::function<void(bool)> run_;
-};
-
 google::rpc::Status PlainStatus(grpc::StatusCode code, const char* message) {
   google::rpc::Status status;
   status.set_code(code);

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -15,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "rpc/coupon_service.h"
 #include "rpc/edge_service.h"
+#include "rpc/health_service.h"
 #include "rpc/product_service.h"
 
 namespace ecom::rpc {
@@ -73,7 +73,7 @@ void RunQueue(grpc::ServerCompletionQueue& queue) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options, Deps deps) {
-  grpc::EnableDefaultHealthCheckService(true);
+  grpc::EnableDefaultHealthCheckService(false);  // ours needs no threads of its own
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 
   auto server = std::unique_ptr<Server>(new Server(options, deps));
@@ -91,6 +91,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options, D
   }
   for (const auto& service : server->services_) builder.RegisterService(&service->service());
   builder.RegisterService(&server->lanes_->service());
+  builder.RegisterService(&server->health_->service());
   for (int i = 0; i < options.completion_queues; ++i) {
     server->queues_.push_back(builder.AddCompletionQueue());
   }
@@ -101,12 +102,12 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(const Options& options, D
         absl::StrCat("cannot listen on ", failed, ": it is taken, or can't be used here"));
   }
   if (!socket_path.empty()) chmod(socket_path.c_str(), S_IRUSR | S_IWUSR);
-  server->SetServing(false);
   for (const auto& queue : server->queues_) {
     for (const auto& service : server->services_) {
       for (const auto& method : service->methods()) method->Start(*queue, options.unary);
     }
     server->lanes_->Start(*queue);
+    server->health_->Start(*queue);
     server->threads_.emplace_back([&queue = *queue] { RunQueue(queue); });
     pthread_setname_np(server->threads_.back().native_handle(), "rpc");
   }
@@ -123,6 +124,10 @@ Server::Server(const Options& options, Deps deps)
     for (const auto& method : service->methods()) methods.push_back(method.get());
   }
   lanes_ = std::make_unique<LaneService>(options.lanes, methods, deps.clock, in_flight_);
+  health_ = std::make_unique<HealthService>(
+      options.health,
+      std::vector<std::string>{"ecom.coupon.v1.CouponService", "ecom.product.v1.ProductService"},
+      in_flight_);
 }
 
 Server::~Server() {
@@ -131,17 +136,13 @@ Server::~Server() {
   if (socket_folder_ >= 0) close(socket_folder_);
 }
 
-void Server::SetServing(bool serving) {
-  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-  health->SetServingStatus(serving);  // "", and all services that were named before
-  health->SetServingStatus("ecom.coupon.v1.CouponService", serving);
-  health->SetServingStatus("ecom.product.v1.ProductService", serving);
-}
+void Server::SetServing(bool serving) { health_->SetServing(serving); }
 
 void Server::Drain(absl::Duration timeout) {
   if (server_ == nullptr) return;
   SetServing(false);
   lanes_->Drain();
+  health_->Drain();
   std::atomic<bool> shut_down = false;
   std::thread forgotten([&] { CancelForgotten(shut_down); });
   server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
@@ -150,9 +151,9 @@ void Server::Drain(absl::Duration timeout) {
   in_flight_.StopPosting();
 }
 
-/// gRPC (1.51) leaves a call that arrives in the very moment of the shutdown waiting for somebody to
-/// take it, which nobody may any more; and a stream of reflection lasts as long as its client likes.
-/// Neither may keep a server that has answered everything from its end.
+/// gRPC (1.51) leaves a call that arrives in the very moment of the shutdown waiting for somebody
+/// to take it, which nobody may any more; and a stream of reflection lasts as long as its client
+/// likes. Neither may keep a server that has answered everything from its end.
 void Server::CancelForgotten(const std::atomic<bool>& shut_down) {
   absl::Duration idle;
   while (!shut_down) {

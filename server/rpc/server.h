@@ -14,6 +14,7 @@
 #include "coupon/issuer.h"
 #include "product/catalog.h"
 #include "rpc/call.h"
+#include "rpc/health_service.h"
 #include "rpc/lane_service.h"
 #include "rpc/service.h"
 #include "rpc/unary_call.h"
@@ -35,6 +36,7 @@ class Server {
     /// Of each method on each queue.
     UnaryOptions unary;
     LaneService::Options lanes;
+    HealthService::Options health;
     /// Calls under way; more are answered with UNAVAILABLE at once.
     int64_t calls_in_flight_max = 4096;
     /// The largest message, which is a lane's frame: a few thousand calls. Requests have bounds of
@@ -81,6 +83,7 @@ class Server {
   InFlight in_flight_;
   std::vector<std::unique_ptr<Service>> services_;
   std::unique_ptr<LaneService> lanes_;  // carries the methods of services_
+  std::unique_ptr<HealthService> health_;
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues_;
   int socket_folder_ = -1;
   int port_ = 0;

@@ -26,6 +26,16 @@ class Event {
   virtual void Proceed(bool ok) = 0;
 };
 
+/// One of several steps of the same object.
+class Step final : public Event {
+ public:
+  explicit Step(std::function<void(bool ok)> run) : run_(std::move(run)) {}
+  void Proceed(bool ok) override { run_(ok); }
+
+ private:
+  const std::function<void(bool)> run_;
+};
+
 struct UnaryOptions {
   /// Calls that wait to be matched; those beyond wait inside gRPC, so more than can arrive between
   /// two turns of the queue's thread.
