@@ -113,6 +113,7 @@ bench-compare: $(SETUP_BENCH) ## Compares two runs: A=… B=…, two JSON files 
 	@/usr/bin/python3 bench/report/compare.py "$(A)" "$(B)"
 
 bench-overload: build $(SETUP_STACK) $(SETUP_BENCH) ## Offers ten times what the gate takes, with and without admission control, 2 min
+	@flock $(RELEASE) cmake --build $(RELEASE) --target ecom-server-failpoints | compose/local/progress
 	@bench/run.py overload
 
 clean: ## Deletes what was built; keeps data folders
