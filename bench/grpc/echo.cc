@@ -8,7 +8,6 @@
 #include <absl/strings/str_format.h>
 #include <absl/synchronization/mutex.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
 
 #include <chrono>
 #include <csignal>
@@ -113,7 +112,6 @@ void Run(grpc::ServerCompletionQueue& queue) {
 }
 
 int Serve(const std::string& address) {
-  grpc::EnableDefaultHealthCheckService(true);
   CouponService::AsyncService coupons;
   ProductService::AsyncService products;
   grpc::ServerBuilder builder;
