@@ -300,7 +300,8 @@ std::string App::Metrics() {
                         .log = LogSight(),
                         .process = ReadProcessStats(),
                         .started_at = started_at_,
-                        .calls_in_flight = CallsInFlight()});
+                        .calls_in_flight = CallsInFlight(),
+                        .clients = backing_->Clients()});
 }
 
 coupon::Recorder::Stats App::RecorderStats() {

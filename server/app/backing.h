@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "app/config.h"
 #include "app/sample_data.h"
+#include "base/call_stats.h"
 #include "base/clock.h"
 #include "coupon/claim_log.h"
 #include "coupon/gate.h"
@@ -19,6 +21,23 @@
 #include "product/views.h"
 
 namespace ecom::app {
+
+/// What one client of another program has counted.
+struct ClientStats {
+  enum class System { kRedis, kMysql, kKafka };
+
+  /// The connections of a client that shares some among its callers.
+  struct Pool {
+    int in_use = 0;
+    int size = 0;
+    int waiting = 0;  ///< callers for whom there is none
+  };
+
+  System system = System::kRedis;
+  std::string name;  ///< what it is for; a topic's name for a Kafka producer
+  base::CallStats::Snapshot calls;
+  std::optional<Pool> pool;
+};
 
 /// Everything behind the ports, of one kind. What it returns lives as long as it does.
 class Backing {
@@ -57,6 +76,9 @@ class Backing {
   /// How many dead letters wait for a person. Some round trips; one caller at a time. UNAVAILABLE,
   /// FAILED_PRECONDITION: unknown; ask again.
   virtual absl::StatusOr<int64_t> CountDeadLetters() = 0;
+
+  /// What the clients of other programs have counted; none where there are no others. Never blocks.
+  virtual std::vector<ClientStats> Clients() const = 0;
 
   /// Opens the sources that this process reads, each for one recorder. Call it once.
   virtual absl::StatusOr<std::vector<coupon::ClaimSource*>> OpenSources() = 0;

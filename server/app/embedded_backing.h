@@ -42,6 +42,7 @@ class EmbeddedBacking final : public Backing {
   coupon::DeadLetters& dead_letters() override { return log_; }
   coupon::IssueFeed& feed() override { return feed_; }
   absl::StatusOr<int64_t> CountDeadLetters() override { return log_.CountDeadLetters(); }
+  std::vector<ClientStats> Clients() const override { return {}; }
   absl::StatusOr<std::vector<coupon::ClaimSource*>> OpenSources() override {
     return std::vector<coupon::ClaimSource*>{&log_};
   }

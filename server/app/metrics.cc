@@ -4,13 +4,17 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <numeric>
+#include <span>
 #include <sstream>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "app/build_info.h"
+#include "base/call_stats.h"
 
 namespace ecom::app {
 namespace {
@@ -69,24 +73,126 @@ MetricFamily Seconds(const char* name, const char* help, int64_t count, absl::Du
   return family;
 }
 
+/// `counts` has one more than `bounds`: those above all of them.
+void AddHistogram(MetricFamily& family, std::vector<ClientMetric::Label> labels,
+                  std::span<const absl::Duration> bounds, std::span<const int64_t> counts,
+                  absl::Duration sum) {
+  ClientMetric& metric = family.metric.emplace_back();
+  metric.label = std::move(labels);
+  ClientMetric::Histogram& histogram = metric.histogram;
+  uint64_t cumulative = 0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    cumulative += static_cast<uint64_t>(counts[i]);
+    histogram.bucket.push_back({.cumulative_count = cumulative,
+                                .upper_bound = i == bounds.size()
+                                                   ? std::numeric_limits<double>::infinity()
+                                                   : absl::ToDoubleSeconds(bounds[i])});
+  }
+  histogram.sample_count = cumulative;
+  histogram.sample_sum = absl::ToDoubleSeconds(sum);
+}
+
 MetricFamily RowDelays(const coupon::Recorder::Stats& recorder) {
   MetricFamily family{.name = "coupon_queue_to_row_seconds",
                       .help = "How long after the claim its row was there.",
                       .type = MetricType::Histogram,
                       .metric = {}};
-  ClientMetric::Histogram& histogram = family.metric.emplace_back().histogram;
-  uint64_t cumulative = 0;
-  for (size_t i = 0; i < recorder.row_delays.size(); ++i) {
-    cumulative += static_cast<uint64_t>(recorder.row_delays[i]);
-    const bool last = i == coupon::Recorder::kRowDelayBounds.size();
-    histogram.bucket.push_back(
-        {.cumulative_count = cumulative,
-         .upper_bound = last ? std::numeric_limits<double>::infinity()
-                             : absl::ToDoubleSeconds(coupon::Recorder::kRowDelayBounds[i])});
-  }
-  histogram.sample_count = cumulative;
-  histogram.sample_sum = absl::ToDoubleSeconds(recorder.row_delay_sum);
+  AddHistogram(family, {}, coupon::Recorder::kRowDelayBounds, recorder.row_delays,
+               recorder.row_delay_sum);
   return family;
+}
+
+/// By gRPC's numbers, in the words of its Go library, by which tools for grpc_server_handled_total
+/// look for them.
+constexpr std::array<const char*, base::CallStats::kCodes> kCodeNames = {
+    "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+    "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+    "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+    "DataLoss", "Unauthenticated"};
+
+/// What a fault brings is there from the start: a rate needs a sample before the first one. The
+/// others come as they happen.
+bool IsShown(size_t code, int64_t count) {
+  switch (static_cast<absl::StatusCode>(code)) {
+    case absl::StatusCode::kOk:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kInternal:
+    case absl::StatusCode::kUnavailable: return true;
+    default: return count > 0;
+  }
+}
+
+/// The calls that ended with `first_code` or a higher one, by code.
+void AddByCode(std::vector<Sample>& samples, const std::vector<ClientMetric::Label>& labels,
+               const char* code_label, const base::CallStats::Snapshot& calls, size_t first_code) {
+  for (size_t code = first_code; code < calls.by_code.size(); ++code) {
+    if (!IsShown(code, calls.by_code[code])) continue;
+    Sample& sample = samples.emplace_back(labels, calls.by_code[code]);
+    sample.labels.push_back({code_label, kCodeNames[code]});
+  }
+}
+
+/// How the families of the clients of one system are called.
+struct ClientNames {
+  ClientStats::System system;
+  const char* label;
+  const char* seconds;
+  const char* errors;
+  const char* under_way;
+};
+constexpr std::array kClientNames = {
+    ClientNames{ClientStats::System::kRedis, "client", "redis_command_seconds",
+                "redis_errors_total", "redis_commands_in_flight"},
+    ClientNames{ClientStats::System::kMysql, "client", "mysql_statement_seconds",
+                "mysql_errors_total", "mysql_statements_in_flight"},
+    ClientNames{ClientStats::System::kKafka, "topic", "kafka_produce_seconds",
+                "kafka_produce_errors_total", "kafka_produces_in_flight"}};
+
+void AddClients(const std::vector<ClientStats>& clients, std::vector<MetricFamily>& families) {
+  if (clients.empty()) return;
+  for (const ClientNames& names : kClientNames) {
+    MetricFamily seconds{.name = names.seconds,
+                         .help = "How long round trips took, with the wait for their turn.",
+                         .type = MetricType::Histogram,
+                         .metric = {}};
+    std::vector<Sample> errors;
+    std::vector<Sample> under_way;
+    for (const ClientStats& client : clients) {
+      if (client.system != names.system) continue;
+      const std::vector<ClientMetric::Label> labels = {{names.label, client.name}};
+      AddHistogram(seconds, labels, base::CallStats::kBounds, client.calls.by_duration,
+                   client.calls.total);
+      AddByCode(errors, labels, "code", client.calls, /*first_code=*/1);
+      const int64_t ended =
+          std::accumulate(client.calls.by_code.begin(), client.calls.by_code.end(), int64_t{0});
+      under_way.push_back({labels, std::max<int64_t>(client.calls.started - ended, 0)});
+    }
+    families.push_back(std::move(seconds));
+    families.push_back(Family(names.errors, "Those that failed, by what came of them.",
+                              MetricType::Counter, errors));
+    families.push_back(
+        Family(names.under_way, "Those that have not ended.", MetricType::Gauge, under_way));
+  }
+}
+
+void AddPools(const std::vector<ClientStats>& clients, std::vector<MetricFamily>& families) {
+  std::vector<Sample> in_use;
+  std::vector<Sample> sizes;
+  std::vector<Sample> waiting;
+  for (const ClientStats& client : clients) {
+    if (!client.pool) continue;
+    const std::vector<ClientMetric::Label> labels = {{"client", client.name}};
+    in_use.push_back({labels, client.pool->in_use});
+    sizes.push_back({labels, client.pool->size});
+    waiting.push_back({labels, client.pool->waiting});
+  }
+  if (sizes.empty()) return;
+  families.push_back(Family("mysql_pool_connections_in_use", "Connections that somebody has.",
+                            MetricType::Gauge, in_use));
+  families.push_back(
+      Family("mysql_pool_connections_max", "Connections at most.", MetricType::Gauge, sizes));
+  families.push_back(Family("mysql_pool_waiting", "Callers for whom no connection is free.",
+                            MetricType::Gauge, waiting));
 }
 
 /// What is known of each partition of the log.
@@ -140,7 +246,7 @@ void AddProcess(const ProcessStats& process, absl::Time started_at,
 
 std::string RenderMetrics(const MetricsSnapshot& snapshot) {
   const auto& [issuer, recorder, last_recorded, reconciler, catalog, view_writer, log, process,
-               started_at, calls_in_flight] = snapshot;
+               started_at, calls_in_flight, clients] = snapshot;
   std::vector<MetricFamily> families = {
       Family("coupon_issue_total", "Claims by how far they came and how they ended.",
              MetricType::Counter,
@@ -259,6 +365,8 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
       Family("ecom_build_info", "What is running.", MetricType::Gauge,
              {{{{"process", "ecom-server"}, {"version", kVersion}, {"commit", kCommit}}, 1}}),
   };
+  AddClients(clients, families);
+  AddPools(clients, families);
   AddProcess(process, started_at, families);
   std::ostringstream text;
   prometheus::TextSerializer().Serialize(text, families);

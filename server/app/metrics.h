@@ -3,8 +3,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
+#include "app/backing.h"
 #include "app/log_watch.h"
 #include "app/process_stats.h"
 #include "coupon/issuer.h"
@@ -29,6 +31,7 @@ struct MetricsSnapshot {
   ProcessStats process;
   absl::Time started_at;
   int64_t calls_in_flight = 0;
+  std::vector<ClientStats> clients;
 };
 
 /// Renders in Prometheus's text format. Rooms count with their own atomics, so that the hot path

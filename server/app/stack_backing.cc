@@ -69,6 +69,11 @@ absl::Status AsPrecondition(const absl::Status& status) {
   return status;
 }
 
+ClientStats::Pool UseOf(const adapters::mysql::ConnectionPool& pool) {
+  const auto use = pool.use();
+  return {.in_use = use.in_use, .size = use.size, .waiting = use.waiting};
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StackBacking>> StackBacking::Create(const Config& config,
@@ -119,6 +124,18 @@ absl::StatusOr<int64_t> StackBacking::CountDeadLetters() {
     count += end - begin - settled;
   }
   return count;
+}
+
+std::vector<ClientStats> StackBacking::Clients() const {
+  using System = ClientStats::System;
+  return {{System::kRedis, "gate", gate_.calls(), {}},
+          {System::kRedis, "views", view_totals_.calls(), {}},
+          {System::kRedis, "product-cache", product_cache_.calls(), {}},
+          {System::kMysql, "coupons", pool_.calls(), UseOf(pool_)},
+          {System::kMysql, "products", product_pool_.calls(), UseOf(product_pool_)},
+          {System::kKafka, "coupon-issue", log_->calls(), {}},
+          {System::kKafka, "coupon-issue.DLT", dead_letters_->calls(), {}},
+          {System::kKafka, "coupon-issued", feed_->calls(), {}}};
 }
 
 absl::StatusOr<std::vector<coupon::ClaimSource*>> StackBacking::OpenSources() {

@@ -45,6 +45,7 @@ class StackBacking final : public Backing {
   coupon::DeadLetters& dead_letters() override { return *dead_letters_; }
   coupon::IssueFeed& feed() override { return *feed_; }
   absl::StatusOr<int64_t> CountDeadLetters() override;
+  std::vector<ClientStats> Clients() const override;
   absl::StatusOr<std::vector<coupon::ClaimSource*>> OpenSources() override;
   void CloseSources() override { sources_.clear(); }
 

@@ -311,6 +311,8 @@ TEST(KafkaLog, ReplacesAProducerThatFailedForGood) {
     EXPECT_TRUE(appended.ok()) << appended;
   }
   EXPECT_EQ(CountLines(log, "failed for good and was replaced"), 3u);
+  EXPECT_EQ(claims->calls().by_code[0], 4);
+  EXPECT_EQ(claims->calls().started, 7) << "those that failed, too";
 }
 
 TEST(KafkaLog, FailsTheBatchesOfEveryCallerWhenItsProducerFailsForGood) {

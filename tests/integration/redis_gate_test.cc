@@ -228,6 +228,21 @@ TEST_F(RedisGate, SaysUnknownInTimeWhenRedisStandsStillAndGoesOnAfterwards) {
   EXPECT_TRUE(Inspect().open);
 }
 
+TEST_F(RedisGate, CountsItsRoundTripsByWhatCameOfThem) {
+  Arm({.stock = 5});
+  const auto count = [&](absl::StatusCode code) {
+    return backend_.redis().calls().by_code[static_cast<size_t>(code)];
+  };
+  const int64_t before = count(absl::StatusCode::kOk);
+  ASSERT_TRUE(Admit({ClaimOf(1)}).ok());
+  ASSERT_TRUE(backend_.gate().Recorded(std::vector{ClaimOf(2)}).ok());
+  EXPECT_EQ(count(absl::StatusCode::kOk), before + 2);
+  backend_.server().Do({"FLUSHALL"});
+  EXPECT_FALSE(Admit({ClaimOf(3)}).ok());
+  EXPECT_EQ(count(absl::StatusCode::kFailedPrecondition), 1);
+  EXPECT_GT(backend_.redis().calls().total, absl::ZeroDuration());
+}
+
 TEST_F(RedisGate, ConnectsAgainWhenRedisClosedTheConnectionBetweenTwoCalls) {
   Arm({.stock = 5});
   ASSERT_TRUE(Admit({ClaimOf(1)}).ok());

@@ -45,8 +45,9 @@ inline std::vector<ProductIndex> ProductIndexes(MysqlDatabase& database) {
 /// Runs a statement for which no caller of ours would wait. A program that does so is for nothing
 /// else: from the first one on its server is set up for large tables.
 inline void RunForLong(MysqlDatabase& database, const std::string& sql) {
+  base::CallStats calls;
   auto connection = adapters::mysql::Connection::Open(database.server().endpoint("ecommerce"),
-                                                      {.read = absl::Minutes(10)});
+                                                      {.read = absl::Minutes(10)}, calls);
   Require(connection.status());
   Require((*connection)->Execute("SET GLOBAL innodb_buffer_pool_size = 1073741824"));
   Require((*connection)->Execute("SET GLOBAL innodb_log_file_size = 268435456"));

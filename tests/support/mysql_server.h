@@ -100,7 +100,8 @@ class MysqlServer {
 
   /// Runs a script on a connection of its own, as a person would.
   absl::Status Query(const std::string& database, const std::string& script) const {
-    auto connection = adapters::mysql::Connection::Open(endpoint(database), {});
+    base::CallStats calls;
+    auto connection = adapters::mysql::Connection::Open(endpoint(database), {}, calls);
     if (!connection.ok()) return connection.status();
     return (*connection)->ExecuteAll(script);
   }

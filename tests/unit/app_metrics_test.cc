@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "app/process_stats.h"
+#include "base/call_stats.h"
 
 namespace ecom::app {
 namespace {
@@ -94,6 +95,53 @@ TEST(Metrics, ShowTheDelayOfRowsAsAHistogram) {
         "coupon_queue_to_row_seconds_count 3\n", "coupon_queue_to_row_seconds_sum 80\n"}) {
     EXPECT_TRUE(absl::StrContains(text, line)) << line;
   }
+}
+
+/// Two calls that went well, one that found nobody there, and one under way.
+base::CallStats::Snapshot SomeCalls() {
+  base::CallStats calls;
+  for (int i = 0; i < 4; ++i) calls.Started();
+  calls.Ended(0, absl::Microseconds(80));
+  calls.Ended(0, absl::Milliseconds(2));
+  calls.Ended(static_cast<int>(absl::StatusCode::kUnavailable), absl::Seconds(2));
+  return calls.snapshot();
+}
+
+TEST(Metrics, ShowWhatClientsOfOtherProgramsCount) {
+  using System = ClientStats::System;
+  const std::string text =
+      RenderMetrics({.clients = {{System::kRedis, "gate", SomeCalls(), {}},
+                                 {System::kMysql,
+                                  "coupons",
+                                  {},
+                                  ClientStats::Pool{.in_use = 2, .size = 17, .waiting = 1}},
+                                 {System::kKafka, "coupon-issue", SomeCalls(), {}}}});
+  for (const char* line :
+       {"redis_command_seconds_bucket{client=\"gate\",le=\"0.0001\"} 1\n",
+        "redis_command_seconds_bucket{client=\"gate\",le=\"0.0025\"} 2\n",
+        "redis_command_seconds_bucket{client=\"gate\",le=\"1\"} 2\n",
+        "redis_command_seconds_bucket{client=\"gate\",le=\"+Inf\"} 3\n",
+        "redis_command_seconds_sum{client=\"gate\"} 2.00208\n",
+        "redis_errors_total{client=\"gate\",code=\"Unavailable\"} 1\n",
+        "redis_errors_total{client=\"gate\",code=\"DeadlineExceeded\"} 0\n",
+        "redis_commands_in_flight{client=\"gate\"} 1\n",
+        "mysql_statement_seconds_count{client=\"coupons\"} 0\n",
+        "mysql_errors_total{client=\"coupons\",code=\"Unavailable\"} 0\n",
+        "mysql_pool_connections_in_use{client=\"coupons\"} 2\n",
+        "mysql_pool_connections_max{client=\"coupons\"} 17\n",
+        "mysql_pool_waiting{client=\"coupons\"} 1\n",
+        "kafka_produce_seconds_count{topic=\"coupon-issue\"} 3\n",
+        "kafka_produce_errors_total{topic=\"coupon-issue\",code=\"Unavailable\"} 1\n"}) {
+    EXPECT_TRUE(absl::StrContains(text, line)) << line;
+  }
+  EXPECT_FALSE(absl::StrContains(text, "redis_errors_total{client=\"gate\",code=\"OK\"}"));
+  EXPECT_FALSE(absl::StrContains(text, "mysql_pool_connections_max{client=\"gate\"}"));
+}
+
+TEST(Metrics, SayNothingOfOtherProgramsWhereThereAreNone) {
+  const std::string text = RenderMetrics({});
+  EXPECT_FALSE(absl::StrContains(text, "redis_"));
+  EXPECT_FALSE(absl::StrContains(text, "mysql_"));
 }
 
 TEST(Metrics, ShowProcessAndBuild) {

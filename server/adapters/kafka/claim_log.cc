@@ -33,6 +33,8 @@ KafkaClaimLog::KafkaClaimLog(std::unique_ptr<Producer> producer,
 
 KafkaClaimLog::~KafkaClaimLog() = default;
 
+base::CallStats::Snapshot KafkaClaimLog::calls() const { return producer_->calls(); }
+
 absl::Status KafkaClaimLog::Append(std::span<const coupon::AdmittedClaim> claims) {
   std::vector<WireRecord> records;
   records.reserve(claims.size());

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/call_stats.h"
 #include "coupon/claim_log.h"
 
 namespace ecom::adapters::kafka {
@@ -60,6 +61,9 @@ class KafkaClaimLog final : public coupon::ClaimLog, public coupon::LogProgress 
 
   /// How often a producer failed for good, and was replaced.
   int64_t producers_replaced() const;
+
+  /// What its writes did: how long they took, and how they ended.
+  base::CallStats::Snapshot calls() const;
 
  private:
   KafkaClaimLog(std::unique_ptr<Producer> producer, std::unique_ptr<PositionReader> positions);

@@ -98,6 +98,8 @@ KafkaDeadLetters::KafkaDeadLetters(Options options, std::unique_ptr<Producer> pr
 
 KafkaDeadLetters::~KafkaDeadLetters() = default;
 
+base::CallStats::Snapshot KafkaDeadLetters::calls() const { return producer_->calls(); }
+
 absl::Status KafkaDeadLetters::Add(std::span<const DeadRecord> records) {
   std::vector<WireRecord> letters;
   letters.reserve(records.size());

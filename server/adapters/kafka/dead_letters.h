@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/call_stats.h"
 #include "coupon/claim_log.h"
 
 namespace ecom::adapters::kafka {
@@ -44,6 +45,9 @@ class KafkaDeadLetters final : public coupon::DeadLetters {
   /// As the port says, in one round trip and within `add_timeout`; at once while the topic is known
   /// to be down. No records: OK.
   absl::Status Add(std::span<const coupon::DeadRecord> records) override;
+
+  /// What its writes did: how long they took, and how they ended.
+  base::CallStats::Snapshot calls() const;
 
  private:
   KafkaDeadLetters(Options options, std::unique_ptr<Producer> producer);

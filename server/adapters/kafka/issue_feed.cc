@@ -22,6 +22,8 @@ KafkaIssueFeed::KafkaIssueFeed(std::unique_ptr<Producer> producer)
 
 KafkaIssueFeed::~KafkaIssueFeed() = default;
 
+base::CallStats::Snapshot KafkaIssueFeed::calls() const { return producer_->calls(); }
+
 absl::Status KafkaIssueFeed::Publish(std::span<const coupon::IssuedCoupon> issued) {
   std::vector<WireRecord> records;
   records.reserve(issued.size());

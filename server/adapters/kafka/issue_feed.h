@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/call_stats.h"
 #include "coupon/claim_log.h"
 
 namespace ecom::adapters::kafka {
@@ -34,6 +35,9 @@ class KafkaIssueFeed final : public coupon::IssueFeed {
   /// As the port says, in one round trip and within `publish_timeout`; at once while the topic is
   /// known to be down. No events: OK.
   absl::Status Publish(std::span<const coupon::IssuedCoupon> issued) override;
+
+  /// What its writes did: how long they took, and how they ended.
+  base::CallStats::Snapshot calls() const;
 
  private:
   explicit KafkaIssueFeed(std::unique_ptr<Producer> producer);

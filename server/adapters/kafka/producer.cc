@@ -140,6 +140,10 @@ absl::StatusOr<std::unique_ptr<Producer::Handle>> Producer::MakeHandle() {
 
 absl::Status Producer::Send(std::span<const WireRecord> records) {
   if (records.empty()) return absl::OkStatus();
+  return base::Counted(calls_, [&] { return TrySend(records); });
+}
+
+absl::Status Producer::TrySend(std::span<const WireRecord> records) {
   const absl::Time deadline = MonotonicNow() + options_.ack_timeout;
   RETURN_IF_ERROR(AwaitStart(deadline));
   Batch batch = {.unreported = records.size(), .error = absl::OkStatus()};

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "adapters/kafka/codec.h"
+#include "base/call_stats.h"
 
 struct rd_kafka_s;
 struct rd_kafka_message_s;
@@ -68,6 +69,9 @@ class Producer {
   /// How often a producer that failed for good was replaced.
   int64_t replacements() const { return replacements_.load(); }
 
+  /// What Send did: how long it took, and how it ended.
+  base::CallStats::Snapshot calls() const { return calls_.snapshot(); }
+
  private:
   struct Handle;
   struct Batch;
@@ -81,6 +85,7 @@ class Producer {
   static void OnError(rd_kafka_s* client, int error, const char* reason, void* self);
 
   absl::StatusOr<std::unique_ptr<Handle>> MakeHandle();
+  absl::Status TrySend(std::span<const WireRecord> records);
   absl::Status Enqueue(std::span<const WireRecord> records, uint64_t batch);
   absl::Status Await(Batch& batch, absl::Time deadline);
   absl::Status AwaitStart(absl::Time deadline);
@@ -99,6 +104,7 @@ class Producer {
   bool ProbeIsDue() const;
 
   const Options options_;
+  base::CallStats calls_;
 
   /// Shared while records are handed over, exclusive while the handle is replaced.
   mutable std::shared_mutex handle_mutex_;

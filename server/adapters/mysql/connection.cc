@@ -159,6 +159,10 @@ void Statement::BindOne(Hundredths amount) {
 }
 
 absl::Status Statement::Execute() {
+  return base::Counted(connection_->calls_, [&] { return Send(); });
+}
+
+absl::Status Statement::Send() {
   PreparedStatement& prepared = *prepared_;
   MYSQL_STMT* handle = prepared.handle;
   if (prepared.parameters.size() != mysql_stmt_param_count(handle)) {
@@ -217,11 +221,12 @@ absl::Time Statement::Time(size_t column) const {
 }
 
 absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const Endpoint& endpoint,
-                                                             const Timeouts& timeouts) {
+                                                             const Timeouts& timeouts,
+                                                             base::CallStats& calls) {
   InitializeLibrary();
   MYSQL* handle = mysql_init(nullptr);
   if (handle == nullptr) return absl::UnavailableError("no memory for a connection");
-  std::unique_ptr<Connection> connection(new Connection(handle));
+  std::unique_ptr<Connection> connection(new Connection(handle, calls));
 
   const unsigned connect = WholeSeconds(timeouts.connect);
   const unsigned read = WholeSeconds(timeouts.read);
@@ -246,7 +251,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const Endpoint& end
   return connection;
 }
 
-Connection::Connection(st_mysql* handle) : handle_(handle) {}
+Connection::Connection(st_mysql* handle, base::CallStats& calls) : handle_(handle), calls_(calls) {}
 
 Connection::~Connection() {
   statements_.clear();
@@ -270,8 +275,10 @@ absl::StatusOr<Statement> Connection::Prepare(const std::string& sql) {
 }
 
 absl::Status Connection::Execute(std::string_view sql) {
-  if (mysql_real_query(handle_, sql.data(), sql.size()) != 0) return Failed("running a statement");
-  return absl::OkStatus();
+  return base::Counted(calls_, [&] {
+    if (mysql_real_query(handle_, sql.data(), sql.size()) == 0) return absl::OkStatus();
+    return Failed("running a statement");
+  });
 }
 
 absl::Status Connection::ExecuteAll(std::string_view script) {

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/call_stats.h"
 
 struct st_mysql;
 
@@ -92,6 +93,7 @@ class Statement {
   void BindOne(Hundredths amount);
 
   absl::Status Execute();
+  absl::Status Send();
 
   Connection* connection_;
   PreparedStatement* prepared_;
@@ -100,9 +102,11 @@ class Statement {
 /// One connection: READ COMMITTED, UTC, strict. Not thread-safe.
 class Connection {
  public:
-  /// Connects and sets the session up: three round trips. Errors as MysqlStatus.
+  /// Connects and sets the session up: three round trips. Statements are counted in `calls`, which
+  /// must outlive the connection. Errors as MysqlStatus.
   static absl::StatusOr<std::unique_ptr<Connection>> Open(const Endpoint& endpoint,
-                                                          const Timeouts& timeouts);
+                                                          const Timeouts& timeouts,
+                                                          base::CallStats& calls);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -131,12 +135,13 @@ class Connection {
  private:
   friend class Statement;
 
-  explicit Connection(st_mysql* handle);
+  Connection(st_mysql* handle, base::CallStats& calls);
 
   absl::Status Failed(unsigned error, const char* message, std::string_view what);
   absl::Status Failed(std::string_view what);
 
   st_mysql* handle_;
+  base::CallStats& calls_;
   bool usable_ = true;
   bool discarded_ = false;
   absl::flat_hash_map<std::string, std::unique_ptr<PreparedStatement>> statements_;

@@ -6,10 +6,28 @@
 namespace ecom::adapters::mysql {
 
 absl::StatusOr<ConnectionPool::Lease> ConnectionPool::Acquire() {
+  const absl::Time began = base::MonotonicNow();
+  auto lease = TryAcquire();
+  if (!lease.ok()) {
+    calls_.Started();
+    calls_.Ended(base::CodeOf(lease), base::MonotonicNow() - began);
+  }
+  return lease;
+}
+
+ConnectionPool::Use ConnectionPool::use() const {
+  std::lock_guard lock(mutex_);
+  return {.in_use = leased_, .size = options_.connections_max, .waiting = waiting_};
+}
+
+absl::StatusOr<ConnectionPool::Lease> ConnectionPool::TryAcquire() {
   {
     std::unique_lock lock(mutex_);
-    if (!released_.wait_for(lock, absl::ToChronoNanoseconds(options_.acquire_timeout),
-                            [&] { return leased_ < options_.connections_max; })) {
+    ++waiting_;
+    const bool free = released_.wait_for(lock, absl::ToChronoNanoseconds(options_.acquire_timeout),
+                                         [&] { return leased_ < options_.connections_max; });
+    --waiting_;
+    if (!free) {
       return absl::UnavailableError("all connections to the database are busy");
     }
     ++leased_;
@@ -35,7 +53,7 @@ absl::StatusOr<std::unique_ptr<Connection>> ConnectionPool::TakeOrOpen() {
       return std::move(idle.connection);
     }
   }
-  return Connection::Open(options_.endpoint, options_.timeouts);
+  return Connection::Open(options_.endpoint, options_.timeouts, calls_);
 }
 
 void ConnectionPool::Release(std::unique_ptr<Connection> connection) {

@@ -57,6 +57,18 @@ class ConnectionPool {
   /// * PERMISSION_DENIED, FAILED_PRECONDITION: as configured, it never will be.
   absl::StatusOr<Lease> Acquire();
 
+  /// How much of the pool is in use.
+  struct Use {
+    int in_use = 0;
+    int size = 0;     ///< connections at most
+    int waiting = 0;  ///< callers for whom there is none
+  };
+  Use use() const;
+
+  /// The statements on its connections: how long they took, and how they ended. A caller who got no
+  /// connection is counted as one, too.
+  base::CallStats::Snapshot calls() const { return calls_.snapshot(); }
+
  private:
   struct Idle {
     std::unique_ptr<Connection> connection;
@@ -66,11 +78,14 @@ class ConnectionPool {
   void Release(std::unique_ptr<Connection> connection);
   absl::StatusOr<std::unique_ptr<Connection>> TakeOrOpen();
   void GiveUpPlace();
+  absl::StatusOr<Lease> TryAcquire();
 
   const Options options_;
-  std::mutex mutex_;
+  base::CallStats calls_;
+  mutable std::mutex mutex_;
   std::condition_variable released_;
   int leased_ = 0;
+  int waiting_ = 0;
   std::vector<Idle> idle_;  // the last one used is the first one taken
 };
 

@@ -52,12 +52,19 @@ Connection::Connection(Options options) : options_(std::move(options)) {}
 Connection::~Connection() = default;
 
 absl::StatusOr<std::vector<Reply>> Connection::Run(std::span<const Command> commands) {
-  ASSIGN_OR_RETURN(std::vector<Reply> replies, Exchange(commands, ""));
-  RETURN_IF_ERROR(FirstError(replies));
-  return replies;
+  return base::Counted(calls_, [&]() -> absl::StatusOr<std::vector<Reply>> {
+    ASSIGN_OR_RETURN(std::vector<Reply> replies, Exchange(commands, ""));
+    RETURN_IF_ERROR(FirstError(replies));
+    return replies;
+  });
 }
 
 absl::StatusOr<std::vector<Reply>> Connection::RunScripts(std::span<const ScriptCall> calls,
+                                                          std::string_view home) {
+  return base::Counted(calls_, [&] { return TryScripts(calls, home); });
+}
+
+absl::StatusOr<std::vector<Reply>> Connection::TryScripts(std::span<const ScriptCall> calls,
                                                           std::string_view home) {
   std::vector<Command> commands;
   commands.reserve(calls.size());
@@ -82,6 +89,10 @@ absl::StatusOr<std::vector<Reply>> Connection::RunScripts(std::span<const Script
 }
 
 absl::StatusOr<std::string> Connection::Home() {
+  return base::Counted(calls_, [&] { return AskHome(); });
+}
+
+absl::StatusOr<std::string> Connection::AskHome() {
   std::lock_guard lock(mutex_);
   if (!link_ || !link_->StillOpen()) {
     RETURN_IF_ERROR(EnsureConnected());

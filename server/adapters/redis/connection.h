@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "adapters/redis/link.h"
 #include "adapters/redis/scripts.h"
+#include "base/call_stats.h"
 
 namespace ecom::adapters::redis {
 
@@ -60,7 +61,13 @@ class Connection {
   /// change of history. Connects if need be.
   absl::StatusOr<std::string> Home();
 
+  /// Run, RunScripts and Home: how long they took, their turn included, and how they ended.
+  base::CallStats::Snapshot calls() const { return calls_.snapshot(); }
+
  private:
+  absl::StatusOr<std::vector<Reply>> TryScripts(std::span<const ScriptCall> calls,
+                                                std::string_view home);
+  absl::StatusOr<std::string> AskHome();
   absl::StatusOr<std::vector<Reply>> Exchange(std::span<const Command> commands,
                                               std::string_view home);
   absl::StatusOr<std::vector<Reply>> SendAndReceive(std::span<const Command> commands,
@@ -71,6 +78,7 @@ class Connection {
   absl::Status LearnHomeAgain();
 
   const Options options_;
+  base::CallStats calls_;
   std::mutex mutex_;
   std::unique_ptr<Link> link_;
   std::string home_;  // of the Redis behind link_

@@ -392,4 +392,11 @@ absl::StatusOr<Reply> RedisCouponGate::Control(const ScriptCall& call, std::stri
   return Unavailable(replies.status());
 }
 
+base::CallStats::Snapshot RedisCouponGate::calls() const {
+  base::CallStats::Snapshot sum = requests_.calls();
+  sum += recorded_.calls();
+  sum += control_.calls();
+  return sum;
+}
+
 }  // namespace ecom::adapters::redis

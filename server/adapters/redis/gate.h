@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "adapters/redis/connection.h"
+#include "base/call_stats.h"
 #include "coupon/gate.h"
 
 namespace ecom::adapters::redis {
@@ -102,6 +103,9 @@ class RedisCouponGate final : public coupon::CouponGate, public coupon::GateCont
   /// Reads what the gate holds of one user, be it open or not. One round trip. Errors as
   /// ReadParticipants'.
   absl::StatusOr<GateHolder> ReadHolder(const coupon::Holder& holder);
+
+  /// What its connections have counted together.
+  base::CallStats::Snapshot calls() const;
 
  private:
   std::string Key(const char* what, coupon::CouponId coupon) const;

@@ -104,4 +104,10 @@ std::string RedisProductCache::JitteredTtlMillis() {
   return absl::StrCat(std::max<int64_t>(1, absl::ToInt64Milliseconds(options_.ttl * share)));
 }
 
+base::CallStats::Snapshot RedisProductCache::calls() const {
+  base::CallStats::Snapshot sum = reads_.calls();
+  sum += writes_.calls();
+  return sum;
+}
+
 }  // namespace ecom::adapters::redis

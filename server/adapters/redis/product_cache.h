@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "adapters/redis/connection.h"
+#include "base/call_stats.h"
 #include "product/cache.h"
 
 namespace ecom::adapters::redis {
@@ -60,6 +61,9 @@ class RedisProductCache final : public product::ProductCache {
 
   /// As the port says; INVALID_ARGUMENT: more than kProductsMax.
   absl::Status Forget(std::span<const product::ProductId> ids) override;
+
+  /// What its connections have counted together.
+  base::CallStats::Snapshot calls() const;
 
  private:
   std::string JitteredTtlMillis();

@@ -133,4 +133,10 @@ absl::Status RedisViewTotals::RunForEach(const Script& script, std::span<const V
   return RunScript(script, {Key("totals"), Key("unstored")}, std::move(arguments)).status();
 }
 
+base::CallStats::Snapshot RedisViewTotals::calls() const {
+  base::CallStats::Snapshot sum = counting_.calls();
+  sum += finding_.calls();
+  return sum;
+}
+
 }  // namespace ecom::adapters::redis

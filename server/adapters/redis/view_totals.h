@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "adapters/redis/connection.h"
+#include "base/call_stats.h"
 #include "product/views.h"
 
 namespace ecom::adapters::redis {
@@ -58,6 +59,9 @@ class RedisViewTotals final : public product::ViewTotals {
   absl::StatusOr<std::vector<product::ViewTotal>> Unstored(int limit) override;
   /// As the port says. A total that has grown since goes to the end of those that wait.
   absl::Status NoteStored(std::span<const product::ViewTotal> totals) override;
+
+  /// What its connections have counted together.
+  base::CallStats::Snapshot calls() const;
 
  private:
   std::string Key(std::string_view what) const;

@@ -56,7 +56,7 @@ class MysqlStore : public testing::Test {
 
   /// A session of somebody else, who keeps no rule of ours.
   std::unique_ptr<Connection> OpenOther() {
-    auto other = Connection::Open(database().server().endpoint("ecommerce"), {});
+    auto other = Connection::Open(database().server().endpoint("ecommerce"), {}, others_);
     Require(other.status());
     return *std::move(other);
   }
@@ -74,6 +74,7 @@ class MysqlStore : public testing::Test {
 
   MysqlCouponStoreBackend backend_;
   coupon::Coupon coupon_ = OpenCoupon(backend_.clock(), 1, 10);
+  base::CallStats others_;
 };
 
 TEST_F(MysqlStore, AnswersUnavailableWhileTheServerIsDownAndWorksOnceItIsBack) {
@@ -122,8 +123,9 @@ TEST_F(MysqlStore, AnswersUnavailableWhenACouponIsLockedForTooLongAndChangesNoth
 
 TEST_F(MysqlStore, WaitsForAProcessThatStandsStillInATransactionOnlyUntilItsSessionEnds) {
   const std::vector<LogRecord> batch = {RecordOf(1)};
-  auto standing =
-      Connection::Open(database().server().endpoint("ecommerce"), {.idle = absl::Seconds(1)});
+  base::CallStats calls;
+  auto standing = Connection::Open(database().server().endpoint("ecommerce"),
+                                   {.idle = absl::Seconds(1)}, calls);
   ASSERT_TRUE(standing.ok()) << standing.status();
   auto transaction = Transaction::Begin(**standing);
   ASSERT_TRUE(transaction.ok());
@@ -315,6 +317,34 @@ TEST(MysqlPool, LetsNobodyWaitForLongWhenAllConnectionsAreBusy) {
     EXPECT_TRUE(absl::IsUnavailable(pool.Acquire().status()));
   }
   EXPECT_TRUE(pool.Acquire().ok());
+}
+
+TEST(MysqlPool, CountsStatementsAndCallersWhoGotNoConnection) {
+  MysqlDatabase database;
+  ConnectionPool pool({.endpoint = database.server().endpoint("ecommerce"),
+                       .connections_max = 1,
+                       .acquire_timeout = absl::Milliseconds(50)});
+  EXPECT_EQ(pool.use().in_use, 0);
+  {
+    auto only = pool.Acquire();
+    ASSERT_TRUE(only.ok()) << only.status();
+    EXPECT_EQ(pool.use().in_use, 1);
+    EXPECT_EQ(pool.use().size, 1);
+    const int64_t before = pool.calls().by_code[0];  // to set the session up
+    ASSERT_TRUE((*only)->Execute("DO 1").ok());
+    auto prepared = (*only)->Prepare("SELECT 1");
+    ASSERT_TRUE(*prepared->Step());
+    EXPECT_FALSE(*prepared->Step());
+    EXPECT_EQ(pool.calls().by_code[0] - before, 2);
+    EXPECT_TRUE(absl::IsFailedPrecondition((*only)->Execute("SELECT nothing FROM nowhere")));
+    EXPECT_TRUE(absl::IsUnavailable(pool.Acquire().status()));
+  }
+  EXPECT_EQ(pool.use().in_use, 0);
+  EXPECT_EQ(pool.use().waiting, 0);
+  const auto calls = pool.calls();
+  EXPECT_EQ(calls.by_code[static_cast<size_t>(absl::StatusCode::kFailedPrecondition)], 1);
+  EXPECT_EQ(calls.by_code[static_cast<size_t>(absl::StatusCode::kUnavailable)], 1);
+  EXPECT_GE(calls.total, absl::Milliseconds(50)) << "what the caller waited for a connection";
 }
 
 TEST(MysqlPool, SaysWhyItWillNeverConnect) {
