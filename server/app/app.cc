@@ -291,17 +291,19 @@ std::vector<ComponentHealth> App::Health() {
 }
 
 std::string App::Metrics() {
-  return RenderMetrics({.issuer = issuer_ ? issuer_->stats() : coupon::Issuer::Stats{},
-                        .recorder = RecorderStats(),
-                        .last_recorded = LastRecorded(),
-                        .reconciler = reconciler_->stats(),
-                        .catalog = catalog_ ? catalog_->stats() : product::Catalog::Stats{},
-                        .view_writer = ViewWriterStats(),
-                        .log = LogSight(),
-                        .process = ReadProcessStats(),
-                        .started_at = started_at_,
-                        .calls_in_flight = CallsInFlight(),
-                        .clients = backing_->Clients()});
+  return RenderMetrics(
+      {.issuer = issuer_ ? issuer_->stats() : coupon::Issuer::Stats{},
+       .recorder = RecorderStats(),
+       .last_recorded = LastRecorded(),
+       .reconciler = reconciler_->stats(),
+       .catalog = catalog_ ? catalog_->stats() : product::Catalog::Stats{},
+       .view_writer = ViewWriterStats(),
+       .log = LogSight(),
+       .process = ReadProcessStats(),
+       .started_at = started_at_,
+       .calls_in_flight = CallsInFlight(),
+       .calls = server_ ? server_->calls() : std::vector<rpc::Server::MethodCalls>{},
+       .clients = backing_->Clients()});
 }
 
 coupon::Recorder::Stats App::RecorderStats() {

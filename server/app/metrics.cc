@@ -132,6 +132,29 @@ void AddByCode(std::vector<Sample>& samples, const std::vector<ClientMetric::Lab
   }
 }
 
+void AddCalls(const std::vector<rpc::Server::MethodCalls>& methods,
+              std::vector<MetricFamily>& families) {
+  std::vector<Sample> started;
+  std::vector<Sample> handled;
+  MetricFamily seconds{.name = "grpc_server_handling_seconds",
+                       .help = "How long calls took, unary and in lanes.",
+                       .type = MetricType::Histogram,
+                       .metric = {}};
+  for (const rpc::Server::MethodCalls& method : methods) {
+    const std::vector<ClientMetric::Label> labels = {{"grpc_service", method.service},
+                                                     {"grpc_method", method.method}};
+    started.push_back({labels, method.calls.started});
+    AddByCode(handled, labels, "grpc_code", method.calls, /*first_code=*/0);
+    AddHistogram(seconds, labels, base::CallStats::kBounds, method.calls.by_duration,
+                 method.calls.total);
+  }
+  families.push_back(Family("grpc_server_started_total", "Calls that came, unary and in lanes.",
+                            MetricType::Counter, started));
+  families.push_back(Family("grpc_server_handled_total", "Calls that were answered, by code.",
+                            MetricType::Counter, handled));
+  families.push_back(std::move(seconds));
+}
+
 /// How the families of the clients of one system are called.
 struct ClientNames {
   ClientStats::System system;
@@ -246,7 +269,7 @@ void AddProcess(const ProcessStats& process, absl::Time started_at,
 
 std::string RenderMetrics(const MetricsSnapshot& snapshot) {
   const auto& [issuer, recorder, last_recorded, reconciler, catalog, view_writer, log, process,
-               started_at, calls_in_flight, clients] = snapshot;
+               started_at, calls_in_flight, calls, clients] = snapshot;
   std::vector<MetricFamily> families = {
       Family("coupon_issue_total", "Claims by how far they came and how they ended.",
              MetricType::Counter,
@@ -365,6 +388,7 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
       Family("ecom_build_info", "What is running.", MetricType::Gauge,
              {{{{"process", "ecom-server"}, {"version", kVersion}, {"commit", kCommit}}, 1}}),
   };
+  AddCalls(calls, families);
   AddClients(clients, families);
   AddPools(clients, families);
   AddProcess(process, started_at, families);

@@ -14,6 +14,7 @@
 #include "coupon/recorder.h"
 #include "product/catalog.h"
 #include "product/view_writer.h"
+#include "rpc/server.h"
 
 namespace ecom::app {
 
@@ -31,6 +32,7 @@ struct MetricsSnapshot {
   ProcessStats process;
   absl::Time started_at;
   int64_t calls_in_flight = 0;
+  std::vector<rpc::Server::MethodCalls> calls;
   std::vector<ClientStats> clients;
 };
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "base/call_stats.h"
 #include "base/clock.h"
 #include "rpc/status_map.h"
 
@@ -53,13 +54,36 @@ class Call {
   virtual std::string TraceParent() const = 0;
 
   /// Sends response(). The call must not be touched afterwards.
-  virtual void Finish() = 0;
+  void Finish() {
+    CountEnd(grpc::StatusCode::OK);
+    Send();
+  }
   /// Sends an error. The call must not be touched afterwards.
-  virtual void Finish(Error error) = 0;
+  void Finish(Error error) {
+    CountEnd(ToGrpc(error).error_code());
+    Send(error);
+  }
 
  protected:
+  /// Counts the call in `stats`, which must outlive it, as one that began then, by MonotonicNow.
+  void CountBegin(base::CallStats& stats, absl::Time began) {
+    stats_ = &stats;
+    began_ = began;
+    stats.Started();
+  }
+  /// For an end that is neither response nor Error. Once for each CountBegin, and before anything
+  /// is sent: afterwards the call may be another one.
+  void CountEnd(grpc::StatusCode code) { stats_->Ended(code, base::MonotonicNow() - began_); }
+
+  virtual void Send() = 0;
+  virtual void Send(Error error) = 0;
+
   Request request_;
   Response response_;
+
+ private:
+  base::CallStats* stats_ = nullptr;
+  absl::Time began_;
 };
 
 }  // namespace ecom::rpc

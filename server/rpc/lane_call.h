@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "base/call_stats.h"
 #include "base/clock.h"
 #include "google/protobuf/message_lite.h"
 #include "rpc/call.h"
@@ -31,8 +32,9 @@ class LaneCall {
 
   /// False: `payload` is no request of the method.
   virtual bool Parse(const std::string& payload) = 0;
-  /// Has the method answer `lane`, now or later, from any thread.
-  virtual void Handle(LaneAnswers& lane) = 0;
+  /// Has the method answer `lane`, now or later, from any thread. `began` is when the call came, by
+  /// MonotonicNow.
+  virtual void Handle(LaneAnswers& lane, absl::Time began) = 0;
 
   // What the lane keeps with the call.
   uint64_t id = 0;
@@ -48,26 +50,30 @@ class TypedLaneCall final : public LaneCall, public Call<Request, Response> {
  public:
   using Handler = std::function<void(Call<Request, Response>&)>;
 
-  /// `handler` must outlive the call.
-  explicit TypedLaneCall(const Handler& handler) : handler_(handler) {}
+  /// Both must outlive the call.
+  TypedLaneCall(const Handler& handler, base::CallStats& stats)
+      : handler_(handler), stats_(stats) {}
 
   bool Parse(const std::string& text) override {
     this->response_.Clear();
     return this->request_.ParseFromString(text);
   }
-  void Handle(LaneAnswers& lane) override {
+  void Handle(LaneAnswers& lane, absl::Time began) override {
     lane_ = &lane;
+    this->CountBegin(stats_, began);
     handler_(*this);
   }
 
   absl::Duration Deadline(const base::Clock&) const override { return deadline; }
   std::string RequestTag() const override { return request_id; }
   std::string TraceParent() const override { return trace_parent; }
-  void Finish() override { lane_->Answer(*this, this->response_); }
-  void Finish(Error error) override { lane_->Answer(*this, error); }
 
  private:
+  void Send() override { lane_->Answer(*this, this->response_); }
+  void Send(Error error) override { lane_->Answer(*this, error); }
+
   const Handler& handler_;
+  base::CallStats& stats_;
   LaneAnswers* lane_ = nullptr;
 };
 

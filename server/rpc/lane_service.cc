@@ -137,8 +137,9 @@ class Lane final : public LaneAnswers {
       free_calls_.emplace_back();
     }
     const absl::Duration now = service_.clock_.Monotonic();
+    const absl::Time began = base::MonotonicNow();
     for (lane::v1::Call& call : *frame_.mutable_calls()) {
-      if (!Begin(call, now)) return false;
+      if (!Begin(call, now, began)) return false;
     }
     std::lock_guard lock(mutex_);
     for (const uint64_t id : frame_.cancelled_ids()) calls_.erase(id);
@@ -146,17 +147,17 @@ class Lane final : public LaneAnswers {
   }
 
   /// False: it has the id of another call.
-  bool Begin(lane::v1::Call& message, absl::Duration now) {
+  bool Begin(lane::v1::Call& message, absl::Duration now, absl::Time began) {
     LaneCall* call = nullptr;
     {
       std::lock_guard lock(mutex_);
       if (calls_.contains(message.id())) return false;
       if (const google::rpc::Status* refusal = Refusal(message)) {
-        AddStatus(message.id(), *refusal);
+        Refuse(message, *refusal);
         return true;
       }
       if (!Enter()) {
-        AddStatus(message.id(), ToRpcStatus(Error::kUnavailable));
+        Refuse(message, ToRpcStatus(Error::kUnavailable));
         return true;
       }
       call = TakeCall(message.method());
@@ -171,10 +172,10 @@ class Lane final : public LaneAnswers {
       std::lock_guard lock(mutex_);
       static const auto& status =
           *new google::rpc::Status(PlainStatus(grpc::INTERNAL, "the request could not be read"));
-      if (EndCall(*call)) AddStatus(message.id(), status);
+      if (EndCall(*call)) Refuse(message, status);
       return true;
     }
-    call->Handle(*this);
+    call->Handle(*this, began);
     return true;
   }
 
@@ -187,6 +188,15 @@ class Lane final : public LaneAnswers {
     if (call.method() >= methods_.size() || methods_[call.method()] == nullptr) return &unknown;
     if (call.payload().size() > service_.options_.request_bytes_max) return &too_large;
     return nullptr;
+  }
+
+  /// A call that its method does not come to see.
+  void Refuse(const lane::v1::Call& call, const google::rpc::Status& status) {
+    AddStatus(call.id(), status);
+    Method* const method = call.method() < methods_.size() ? methods_[call.method()] : nullptr;
+    if (method == nullptr) return;
+    method->stats().Started();
+    method->stats().Ended(status.code(), absl::ZeroDuration());
   }
 
   /// False: the lane is full or about to end, or the server is full.

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/call_stats.h"
 #include "rpc/call.h"
 #include "rpc/lane_call.h"
 #include "rpc/unary_call.h"
@@ -27,10 +28,15 @@ class Method {
   virtual void Start(grpc::ServerCompletionQueue& queue, const UnaryOptions& options) = 0;
 
   /// Makes a call for a lane to fill, which must not outlive the method. Thread-safe.
-  virtual std::unique_ptr<LaneCall> NewLaneCall() const = 0;
+  virtual std::unique_ptr<LaneCall> NewLaneCall() = 0;
+
+  /// The method's calls, whatever carried them, from when they came to when their answer was handed
+  /// over. One whose caller gave up counts by the answer that nobody wanted.
+  base::CallStats& stats() { return stats_; }
 
  private:
   const std::string name_;
+  base::CallStats stats_;
 };
 
 template <typename Request, typename Response>
@@ -47,12 +53,12 @@ class TypedMethod final : public Method {
         in_flight_(in_flight) {}
 
   void Start(grpc::ServerCompletionQueue& queue, const UnaryOptions& options) override {
-    unary_.push_back(std::make_unique<Unary>(post_, handle_, queue, options, in_flight_));
+    unary_.push_back(std::make_unique<Unary>(post_, handle_, queue, options, in_flight_, stats()));
     unary_.back()->Start();
   }
 
-  std::unique_ptr<LaneCall> NewLaneCall() const override {
-    return std::make_unique<TypedLaneCall<Request, Response>>(handle_);
+  std::unique_ptr<LaneCall> NewLaneCall() override {
+    return std::make_unique<TypedLaneCall<Request, Response>>(handle_, stats());
   }
 
  private:

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "rpc/coupon_service.h"
 #include "rpc/edge_service.h"
 #include "rpc/health_service.h"
@@ -134,6 +135,17 @@ Server::~Server() {
   Drain(absl::ZeroDuration());
   Close();
   if (socket_folder_ >= 0) close(socket_folder_);
+}
+
+std::vector<Server::MethodCalls> Server::calls() const {
+  std::vector<MethodCalls> calls;
+  for (const auto& service : services_) {
+    for (const auto& method : service->methods()) {
+      const std::vector<std::string> path = absl::StrSplit(method->name(), '/');
+      calls.push_back({.service = path[1], .method = path[2], .calls = method->stats().snapshot()});
+    }
+  }
+  return calls;
 }
 
 void Server::SetServing(bool serving) { health_->SetServing(serving); }

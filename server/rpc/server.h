@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/call_stats.h"
 #include "base/clock.h"
 #include "coupon/issuer.h"
 #include "product/catalog.h"
@@ -73,6 +74,14 @@ class Server {
   /// The TCP port that it listens on.
   int port() const { return port_; }
   int64_t calls_in_flight() const { return in_flight_.calls(); }
+
+  /// The calls of one method, by whatever they came.
+  struct MethodCalls {
+    std::string service;
+    std::string method;
+    base::CallStats::Snapshot calls;
+  };
+  std::vector<MethodCalls> calls() const;
 
  private:
   Server(const Options& options, Deps deps);

@@ -11,6 +11,7 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/call_stats.h"
 #include "base/clock.h"
 #include "rpc/call.h"
 #include "rpc/status_map.h"
@@ -59,8 +60,13 @@ class UnaryMethod {
 
   /// All must outlive the object.
   UnaryMethod(const Post& post, const Handle& handle, grpc::ServerCompletionQueue& queue,
-              const UnaryOptions& options, InFlight& in_flight)
-      : post_(post), handle_(handle), queue_(queue), options_(options), in_flight_(in_flight) {}
+              const UnaryOptions& options, InFlight& in_flight, base::CallStats& stats)
+      : post_(post),
+        handle_(handle),
+        queue_(queue),
+        options_(options),
+        in_flight_(in_flight),
+        stats_(stats) {}
 
   void Start() {
     for (int i = 0; i < options_.posted; ++i) PostOne();
@@ -80,19 +86,15 @@ class UnaryMethod {
     std::string RequestTag() const override { return Metadata("x-request-id"); }
     std::string TraceParent() const override { return Metadata("traceparent"); }
 
-    void Finish() override {
-      finishing_ = true;
-      responder_->Finish(this->response_, grpc::Status::OK, this);
-    }
-    void Finish(Error error) override { Fail(ToGrpc(error)); }
-
     void Proceed(bool ok) override {
       if (finishing_) return method_.Recycle(this, entered_);
       if (!ok) return method_.Drop(this);
+      this->CountBegin(method_.stats_, base::MonotonicNow());
       if (method_.in_flight_.posting()) method_.PostOne();
       entered_ = method_.in_flight_.Enter();
-      if (!entered_) return Finish(Error::kUnavailable);
+      if (!entered_) return this->Finish(Error::kUnavailable);
       if (this->request_.ByteSizeLong() > method_.options_.request_bytes_max) {
+        this->CountEnd(grpc::StatusCode::RESOURCE_EXHAUSTED);
         return Fail({grpc::StatusCode::RESOURCE_EXHAUSTED, "the request is too large"});
       }
       method_.handle_(*this);
@@ -100,6 +102,12 @@ class UnaryMethod {
 
    private:
     friend class UnaryMethod;
+
+    void Send() override {
+      finishing_ = true;
+      responder_->Finish(this->response_, grpc::Status::OK, this);
+    }
+    void Send(Error error) override { Fail(ToGrpc(error)); }
 
     void Fail(const grpc::Status& status) {
       finishing_ = true;
@@ -156,6 +164,7 @@ class UnaryMethod {
   grpc::ServerCompletionQueue& queue_;
   const UnaryOptions options_;
   InFlight& in_flight_;
+  base::CallStats& stats_;
   std::vector<std::unique_ptr<UnaryCall>> calls_;
   std::vector<UnaryCall*> free_;
 };

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <thread>
@@ -17,6 +18,7 @@ namespace {
 namespace v1 = coupon::v1;
 
 constexpr const char* kIssue = "/ecom.coupon.v1.CouponService/IssueCoupon";
+constexpr const char* kFind = "/ecom.coupon.v1.CouponService/GetCouponIssue";
 
 class CouponService : public RpcFixture {
  protected:
@@ -35,7 +37,7 @@ class CouponService : public RpcFixture {
     v1::GetCouponIssueRequest request;
     request.set_coupon_id(coupon_id);
     request.set_user_id(user_id);
-    return Call("/ecom.coupon.v1.CouponService/GetCouponIssue", request, found_);
+    return Call(kFind, request, found_);
   }
 
   v1::IssueCouponResponse issued_;
@@ -98,6 +100,38 @@ TEST_P(CouponService, RefusesARequestThatIsTooLarge) {
   EXPECT_EQ(Issue(1, 1, std::string(16 * 1024, 'k')).error_code(),
             grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_TRUE(Issue(1, 1).ok());
+}
+
+TEST_P(CouponService, CountsEachCallByItsMethodAndCode) {
+  ASSERT_TRUE(Issue(1, 1).ok());
+  EXPECT_EQ(Issue(1, 1).error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(Issue(99, 1).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(Issue(1, 2, std::string(16 * 1024, 'k')).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  ASSERT_TRUE(Find(1, 1).ok());
+  const base::CallStats::Snapshot issues = CallsOf(kIssue);
+  EXPECT_EQ(issues.started, 4);
+  EXPECT_EQ(issues.by_code[grpc::StatusCode::OK], 1);
+  EXPECT_EQ(issues.by_code[grpc::StatusCode::ALREADY_EXISTS], 1);
+  EXPECT_EQ(issues.by_code[grpc::StatusCode::NOT_FOUND], 1);
+  EXPECT_EQ(issues.by_code[grpc::StatusCode::RESOURCE_EXHAUSTED], 1);
+  EXPECT_EQ(std::accumulate(issues.by_duration.begin(), issues.by_duration.end(), 0), 4);
+  EXPECT_GT(issues.total, absl::ZeroDuration());
+  const base::CallStats::Snapshot finds = CallsOf(kFind);
+  EXPECT_EQ(finds.started, 1);
+  EXPECT_EQ(finds.by_code[grpc::StatusCode::OK], 1);
+}
+
+TEST_P(CouponService, CountsACallAsStartedUntilItEnds) {
+  ASSERT_TRUE(Issue(1, 1).ok());
+  pipeline_.log.Hold();
+  std::thread caller([&] { Issue(1, 2).ok(); });
+  pipeline_.log.WaitUntilOneIsHeld();
+  EXPECT_EQ(CallsOf(kIssue).started, 2);
+  EXPECT_EQ(CallsOf(kIssue).by_code[grpc::StatusCode::OK], 1);
+  pipeline_.log.Release();
+  caller.join();
+  EXPECT_EQ(CallsOf(kIssue).by_code[grpc::StatusCode::OK], 2);
 }
 
 TEST_P(CouponService, IsUnavailableWhileTheLogIsDown) {
@@ -172,6 +206,7 @@ TEST_P(FullServer, RefusesAtOnceWhatIsBeyondItsBound) {
   pipeline_.log.WaitUntilOneIsHeld();
   const grpc::Status second = issue(3);
   EXPECT_EQ(CodeOf(second, "UNAVAILABLE"), "CM503");
+  EXPECT_EQ(CallsOf(kIssue).by_code[grpc::StatusCode::UNAVAILABLE], 1);
   pipeline_.log.Release();
   caller.join();
   EXPECT_TRUE(first.ok());

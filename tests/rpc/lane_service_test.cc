@@ -154,6 +154,10 @@ TEST_P(LaneService, AnswersAUselessCallAsGrpcDoesAndGoesOn) {
   lane_->SendFrame(frame);
   EXPECT_EQ(lane_->Await(12345).status().code(), grpc::StatusCode::UNIMPLEMENTED);
   EXPECT_EQ(CodeOfCall(kGetProduct, ProductPayload(77)), grpc::StatusCode::NOT_FOUND);
+  const base::CallStats::Snapshot calls = CallsOf(kGetProduct);
+  EXPECT_EQ(calls.started, 2) << "names that clients make up are counted nowhere";
+  EXPECT_EQ(calls.by_code[grpc::StatusCode::INTERNAL], 1);
+  EXPECT_EQ(calls.by_code[grpc::StatusCode::NOT_FOUND], 1);
 }
 
 TEST_P(LaneService, SendsNoAnswerToACallThatWasCancelled) {
@@ -171,6 +175,8 @@ TEST_P(LaneService, SendsNoAnswerToACallThatWasCancelled) {
   lane_->Close();
   EXPECT_TRUE(lane_->AwaitEnd().ok());
   EXPECT_FALSE(lane_->Answered(held));
+  EXPECT_EQ(CallsOf(kIssue).started, 1);
+  EXPECT_EQ(CallsOf(kIssue).by_code[grpc::StatusCode::OK], 1) << "it was done all the same";
 }
 
 TEST_P(LaneService, HandsTheDeadlineOn) {

@@ -8,12 +8,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "adapters/embedded/product_store.h"
 #include "adapters/embedded/sample_loader.h"
 #include "adapters/embedded/view_totals.h"
+#include "base/call_stats.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "product/catalog.h"
@@ -68,6 +70,15 @@ class RpcFixture : public testing::TestWithParam<Transport> {
                                              google::protobuf::MessageLite>(
         channel_.get(), grpc::internal::RpcMethod(method, grpc::internal::RpcMethod::NORMAL_RPC),
         &context, request, &response);
+  }
+
+  /// What the server has counted of a method, named as for Call.
+  base::CallStats::Snapshot CallsOf(std::string_view path) const {
+    for (const rpc::Server::MethodCalls& calls : server_->calls()) {
+      if (absl::StrCat("/", calls.service, "/", calls.method) == path) return calls.calls;
+    }
+    ADD_FAILURE() << "nothing is counted of " << path;
+    return {};
   }
 
   /// The REST contract's code that an error carries, such as "CP101"; checks the rest of it.

@@ -107,6 +107,28 @@ base::CallStats::Snapshot SomeCalls() {
   return calls.snapshot();
 }
 
+TEST(Metrics, ShowCallsByMethodAndCode) {
+  const std::string text =
+      RenderMetrics({.calls = {{"ecom.coupon.v1.CouponService", "IssueCoupon", SomeCalls()},
+                               {"ecom.product.v1.ProductService", "GetProduct", {}}}});
+  const std::string issue =
+      "grpc_service=\"ecom.coupon.v1.CouponService\",grpc_method=\"IssueCoupon\"";
+  const std::string get =
+      "grpc_service=\"ecom.product.v1.ProductService\",grpc_method=\"GetProduct\"";
+  for (const std::string& line :
+       {"grpc_server_started_total{" + issue + "} 4\n",
+        "grpc_server_handled_total{" + issue + ",grpc_code=\"OK\"} 2\n",
+        "grpc_server_handled_total{" + issue + ",grpc_code=\"Unavailable\"} 1\n",
+        "grpc_server_handled_total{" + get + ",grpc_code=\"OK\"} 0\n",
+        "grpc_server_handling_seconds_bucket{" + issue + ",le=\"0.0001\"} 1\n",
+        "grpc_server_handling_seconds_bucket{" + issue + ",le=\"1\"} 2\n",
+        "grpc_server_handling_seconds_count{" + issue + "} 3\n",
+        "grpc_server_handling_seconds_count{" + get + "} 0\n"}) {
+    EXPECT_TRUE(absl::StrContains(text, line)) << line;
+  }
+  EXPECT_FALSE(absl::StrContains(text, "grpc_code=\"NotFound\"")) << "nobody was told that";
+}
+
 TEST(Metrics, ShowWhatClientsOfOtherProgramsCount) {
   using System = ClientStats::System;
   const std::string text =
