@@ -32,7 +32,7 @@ using ecom::product::v1::GetProductResponse;
 using ecom::product::v1::ProductService;
 
 // As many as the server keeps ready.
-constexpr int kCallsPosted = 256;
+constexpr int kCallsPosted = 32;
 constexpr std::chrono::seconds kDrain{5};
 
 void Answer(const GetProductRequest& request, GetProductResponse& response) {

@@ -38,9 +38,9 @@ class Step final : public Event {
 };
 
 struct UnaryOptions {
-  /// Calls that wait to be matched; those beyond wait inside gRPC, so more than can arrive between
-  /// two turns of the queue's thread.
-  int posted = 256;
+  /// Calls that wait to be matched. Those beyond wait inside gRPC until the next is posted, which
+  /// costs less than going through the memory of many that are used in turn.
+  int posted = 32;
   /// The largest request; larger ones get RESOURCE_EXHAUSTED.
   size_t request_bytes_max = size_t{16} * 1024;
 };
