@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -70,9 +71,11 @@ type rig struct {
 	gate     *redis.Client
 	kafka    *kgo.Client
 	slack    *slack
-	queued   atomic.Int64
-	rows     []row
-	healed   []time.Time // of each row
+	// prometheus is the address of its API.
+	prometheus string
+	queued     atomic.Int64
+	rows       []row
+	healed     []time.Time // of each row
 }
 
 func newRig(t *testing.T) *rig {
@@ -154,29 +157,46 @@ func (r *rig) startMonitoring() {
 	r.await("http://"+alertmanager+"/-/ready", stack.ReadyWithin)
 	r.s.Run(folder, "prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=prometheus",
 		"--web.listen-address="+prometheus)
-	r.await("http://"+prometheus+"/-/ready", stack.ReadyWithin)
-	r.awaitData("http://" + prometheus)
+	r.prometheus = "http://" + prometheus
+	r.await(r.prometheus+"/-/ready", stack.ReadyWithin)
+	r.awaitData()
 }
 
 // awaitData waits until all targets were read, and every rule without trouble.
-func (r *rig) awaitData(prometheus string) {
+func (r *rig) awaitData() {
 	r.t.Helper()
-	read := func(path string, into any) bool {
-		answer, err := http.Get(prometheus + path)
-		if err != nil {
-			return false
-		}
-		defer answer.Body.Close()
-		return json.NewDecoder(answer.Body).Decode(into) == nil
-	}
 	if !stack.Until(stack.ReadyWithin, func() bool {
-		var up struct {
-			Data struct{ Result []any }
-		}
-		return read("/api/v1/query?query="+url.QueryEscape("up == 1"), &up) && len(up.Data.Result) == 3
+		values, err := r.ask("up == 1")
+		return err == nil && len(values) == 3
 	}) {
 		r.t.Fatal("Prometheus does not read all targets")
 	}
+}
+
+// ask has Prometheus evaluate an expression now, and returns the values that it has for it.
+func (r *rig) ask(expression string) ([]string, error) {
+	answer, err := http.Get(r.prometheus + "/api/v1/query?query=" + url.QueryEscape(expression))
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	var result struct {
+		Error string
+		Data  struct {
+			Result []struct{ Value [2]any }
+		}
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&result); err != nil {
+		return nil, err
+	}
+	if result.Error != "" {
+		return nil, errors.New(result.Error)
+	}
+	var values []string
+	for _, series := range result.Data.Result {
+		values = append(values, fmt.Sprint(series.Value[1]))
+	}
+	return values, nil
 }
 
 // copy writes a configuration of compose/ to another place, with each pattern replaced, at least once.
