@@ -7,6 +7,7 @@ query. Panels of which it has nothing in that time say "no data"; their number i
 
 import argparse
 import datetime
+import io
 import json
 import math
 import re
@@ -16,6 +17,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import matplotlib
+import matplotlib.dates
+import matplotlib.pyplot as plot
+import matplotlib.ticker
+import PIL.Image
+
+matplotlib.use("Agg")
 sys.dont_write_bytecode = True  # nothing appears beside the sources
 from panels import DASHBOARDS  # noqa: E402
 
@@ -24,6 +32,7 @@ POINTS = 200
 # Okabe and Ito's colours, told apart by people who see few.
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"]
 LINES_MAX = len(COLOURS)
+LINES_ALL = 4  # so many are always drawn
 
 
 def query(prometheus, expression, begin, end, step):
@@ -50,25 +59,43 @@ def lines_of(panel, ask):
 
 
 def shown(lines):
-    """Those that fit: of many, the highest ones."""
-    return sorted(lines, key=lambda line: -max(v for _, v in line[1]))[:LINES_MAX] if len(lines) > LINES_MAX else lines
+    """Those that fit: of many, the highest ones, and none that is zero all the time beside one that is not."""
+    if len(lines) <= LINES_ALL:
+        return lines
+    highest = sorted(lines, key=lambda line: -max(v for _, v in line[1]))
+    return [line for i, line in enumerate(highest) if i == 0 or any(v for _, v in line[1])][:LINES_MAX]
+
+
+def draw_panel(axes, panel, lines, begin, end):
+    axes.set_title(panel.title, fontsize=10, loc="left")
+    for (name, points), colour in zip(shown(lines), COLOURS):
+        axes.plot([datetime.datetime.fromtimestamp(t) for t, _ in points], [v for _, v in points], label=name,
+                  color=colour, linewidth=1.2)
+    highest = max((v for _, points in lines for _, v in points), default=0)
+    if panel.limit is not None and 0.5 * panel.limit <= highest:
+        axes.axhline(panel.limit, color="red", linewidth=0.8, linestyle=":")
+    if lines:
+        axes.legend(fontsize=6, loc="upper left", framealpha=0.6)
+    else:
+        axes.text(0.5, 0.5, "no data", ha="center", transform=axes.transAxes)
+    axes.set_xlim(datetime.datetime.fromtimestamp(begin), datetime.datetime.fromtimestamp(end))
+    axes.set_ylim(0, 1.15 * highest or 1)
+    axes.xaxis.set_major_formatter(matplotlib.dates.DateFormatter("%H:%M:%S"))
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
+    axes.yaxis.set_major_formatter({"s": matplotlib.ticker.EngFormatter("s"), "bytes": matplotlib.ticker.EngFormatter("B"),
+                                    "percentunit": matplotlib.ticker.PercentFormatter(1)}.get(
+                                        panel.unit, matplotlib.ticker.EngFormatter(sep="")))
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.3)
 
 
 def draw(rows, begin, end, path, dpi):
-    import matplotlib
-    matplotlib.use("Agg")
-    import matplotlib.dates
-    import matplotlib.pyplot as plot
-    import matplotlib.ticker
-
     heights = [h for _, panels in rows for h in [0.3] + [2.2] * math.ceil(len(panels) / COLUMNS)]
     gap = 0.45
     figure = plot.figure(figsize=(5.2 * COLUMNS, sum(heights) + gap * len(heights)))
     grid = figure.add_gridspec(len(heights), COLUMNS, height_ratios=heights, left=0.04, right=0.99, wspace=0.15,
                                bottom=0.4 / figure.get_figheight(), top=1 - 0.05 / figure.get_figheight(),
                                hspace=gap * len(heights) / sum(heights))
-    formats = {"s": lambda: matplotlib.ticker.EngFormatter("s"), "bytes": lambda: matplotlib.ticker.EngFormatter("B"),
-               "percentunit": lambda: matplotlib.ticker.PercentFormatter(1)}
     y = 0
     for title, panels in rows:
         head = figure.add_subplot(grid[y, :])
@@ -77,26 +104,11 @@ def draw(rows, begin, end, path, dpi):
         y += 1
         for i, (panel, lines) in enumerate(panels):
             axes = figure.add_subplot(grid[y + i // COLUMNS, i % COLUMNS])
-            axes.set_title(panel.title, fontsize=10, loc="left")
-            for number, (name, points) in enumerate(shown(lines)):
-                axes.plot([datetime.datetime.fromtimestamp(t) for t, _ in points], [v for _, v in points],
-                          label=name, color=COLOURS[number], linewidth=1.2)
-            highest = max((v for _, points in lines for _, v in points), default=0)
-            if panel.limit is not None and 0.5 * panel.limit <= highest:
-                axes.axhline(panel.limit, color="red", linewidth=0.8, linestyle=":")
-            if lines:
-                axes.legend(fontsize=6, loc="upper left", framealpha=0.6)
-            else:
-                axes.text(0.5, 0.5, "no data", ha="center", transform=axes.transAxes)
-            axes.set_xlim(datetime.datetime.fromtimestamp(begin), datetime.datetime.fromtimestamp(end))
-            axes.set_ylim(0, 1.15 * highest or 1)
-            axes.xaxis.set_major_formatter(matplotlib.dates.DateFormatter("%H:%M:%S"))
-            axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
-            axes.yaxis.set_major_formatter(formats.get(panel.unit, lambda: matplotlib.ticker.EngFormatter(sep=""))())
-            axes.tick_params(labelsize=7)
-            axes.grid(alpha=0.3)
+            draw_panel(axes, panel, lines, begin, end)
         y += math.ceil(len(panels) / COLUMNS)
-    figure.savefig(path, dpi=dpi)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=dpi)
+    PIL.Image.open(drawn).convert("RGB").quantize(64).save(path, optimize=True)  # a third of the size
 
 
 def main():
