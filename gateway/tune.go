@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// What the Go runtime is told unless the environment says otherwise. The ADR on what the gateway costs
-// has the figures.
+// What the Go runtime is told unless the environment says otherwise; docs/adr/0013 has the figures.
 const (
 	// A request leaves garbage of a few KB over a live heap of a few MB, so that with Go's 100 a
 	// collection comes after every few hundred requests.
