@@ -40,14 +40,16 @@ class Product:
             "GATEWAY_ADMIN_ADDR": self.gateway_admin, "COUPON_STOCK": str(STOCK), "ECOM_PRODUCT_COPY_AGE_MAX": "0"}, folder / "log")
 
     def __enter__(self):
-        self._process.__enter__()
-        self._process.wait_ready(f"http://{self.gateway_admin}/health/ready")
-        children = harness.descendants(self._process.pid)
-        self._server = next(pid for name, pid in children.items() if name.startswith("ecom-server"))
+        with contextlib.ExitStack() as stack:  # nothing is left behind of a start that fails
+            process = stack.enter_context(self._process)
+            process.wait_ready(f"http://{self.gateway_admin}/health/ready")
+            children = harness.descendants(process.pid)
+            self._server = next(pid for name, pid in children.items() if name.startswith("ecom-server"))
+            self._running = stack.pop_all()
         return self
 
     def __exit__(self, *error):
-        self._process.__exit__(*error)
+        self._running.__exit__(*error)
 
     def leg(self, kind, number, seconds):
         """(calls a second, µs of the server's CPU for a call)"""
