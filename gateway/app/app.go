@@ -24,6 +24,8 @@ import (
 const (
 	adminConnectionsMax = 64
 	adminWork           = time.Second
+	// For the last views: a server that is started again meanwhile is there within 5 s.
+	reportTimeout = 8 * time.Second
 )
 
 // A Gateway is listening from the moment it is made.
@@ -109,8 +111,8 @@ func (g *Gateway) notReady(ctx context.Context) string {
 }
 
 // Run serves until ctx is done, then stops in this order: not ready; every answer asks its
-// connection to close; after the grace no connection is accepted; requests in flight finish; the
-// connection to the server and the admin address close. It returns nil after a clean stop, and an
+// connection to close; after the grace no connection is accepted; requests in flight finish; views
+// that were shown from copies are reported; the connection to the server and the admin address close. It returns nil after a clean stop, and an
 // error when serving failed or requests had to be cut off.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer g.close()
@@ -141,6 +143,13 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer cancel()
 	if err := g.finish(stop); err != nil {
 		return fmt.Errorf("requests were cut off: %w", err)
+	}
+	if g.copies != nil {
+		report, cancel := context.WithTimeout(context.Background(), reportTimeout)
+		defer cancel()
+		if lost := g.copies.Close(report); lost > 0 {
+			return fmt.Errorf("%d views could not be reported to the server", lost)
+		}
 	}
 	g.log.Info("stopped")
 	return nil
@@ -176,7 +185,9 @@ func (g *Gateway) close() {
 		}
 	}
 	if g.copies != nil {
-		g.copies.Close()
+		gone, cancel := context.WithCancel(context.Background())
+		cancel() // after a clean stop nothing is left to report
+		_ = g.copies.Close(gone)
 	}
 	if g.lanes != nil {
 		g.lanes.Close()

@@ -54,8 +54,6 @@ const (
 	// idleMax is how long a product is kept that nobody asks for: until every server shows at least
 	// the views that were shown here.
 	idleMax = 10 * time.Second
-	// closeAttempts are for a server that is restarted while the gateway stops.
-	closeAttempts = 5
 )
 
 // A Server takes the calls that copies do not answer. Begun, of a call that failed, says whether the
@@ -71,7 +69,9 @@ type Products struct {
 	stop    chan struct{}
 	done    sync.WaitGroup
 	closing sync.Once
-	// Cleared while the server does not take what is to be counted: then nothing more is shown.
+	lost    int64 // once closed
+	began   time.Time
+	// Set while the server takes what is to be counted: otherwise nothing is shown.
 	counting atomic.Bool
 
 	mu      sync.RWMutex
@@ -81,8 +81,8 @@ type Products struct {
 // An entry is a product that was asked for lately. Its fields are used under the read lock.
 type entry struct {
 	copy      atomic.Pointer[kept]
-	refreshAt atomic.Int64 // from then on one caller asks the server
-	usedAt    atomic.Int64
+	refreshAt atomic.Int64 // on the clock; from then on one caller asks the server
+	usedAt    atomic.Int64 // on the clock
 	shown     atomic.Int64 // the highest count of views that anybody saw
 	views     atomic.Int64 // shown from copies and not reported yet
 }
@@ -94,11 +94,13 @@ type kept struct {
 
 // New begins to report views to the server.
 func New(server Server, options Options) *Products {
-	p := &Products{options: options, server: server, stop: make(chan struct{}), entries: map[int64]*entry{}}
-	p.counting.Store(true)
+	p := &Products{options: options, server: server, stop: make(chan struct{}), began: time.Now(), entries: map[int64]*entry{}}
 	p.done.Go(p.run)
 	return p
 }
+
+// clock is monotonic, unlike the nanoseconds since 1970.
+func (p *Products) clock(now time.Time) time.Duration { return now.Sub(p.began) }
 
 // Call is the server's, except that it answers reads of one product from a copy where there is one.
 func (p *Products) Call(ctx context.Context, terms lane.Terms, method string, request, reply proto.Message) (begun bool, err error) {
@@ -129,17 +131,19 @@ func (p *Products) take(id int64, now time.Time) *productv1.Product {
 	if e == nil || !p.counting.Load() {
 		return nil
 	}
-	e.usedAt.Store(now.UnixNano())
+	clock := p.clock(now)
+	e.usedAt.Store(int64(clock))
 	k := e.copy.Load()
 	if k == nil || now.Sub(k.askedAt) >= p.options.AgeMax {
 		return nil
 	}
-	if at := e.refreshAt.Load(); now.UnixNano() >= at && e.refreshAt.CompareAndSwap(at, now.Add(p.options.AgeMax/4).UnixNano()) {
+	if at := e.refreshAt.Load(); int64(clock) >= at && e.refreshAt.CompareAndSwap(at, int64(clock+p.options.AgeMax/4)) {
 		return nil
 	}
+	shown := e.shown.Add(1) // before it can be reported: or the server's count might have it already
 	e.views.Add(1)
 	p.options.Observe.EdgeAnswered()
-	return k.with(e.shown.Add(1))
+	return k.with(shown)
 }
 
 // with is the product with another count of views.
@@ -156,7 +160,7 @@ func (k *kept) with(views int64) *productv1.Product {
 func (p *Products) keep(id int64, product *productv1.Product, askedAt time.Time) *productv1.Product {
 	p.mu.RLock()
 	e := p.entries[id]
-	if e == nil {
+	if e == nil && len(p.entries) < p.options.ProductsMax {
 		p.mu.RUnlock()
 		p.add(id, askedAt)
 		p.mu.RLock()
@@ -167,7 +171,7 @@ func (p *Products) keep(id int64, product *productv1.Product, askedAt time.Time)
 		return product
 	}
 	e.keep(&kept{product, askedAt})
-	e.refreshAt.Store(askedAt.Add(p.options.AgeMax / 2).UnixNano())
+	e.refreshAt.Store(int64(p.clock(askedAt) + p.options.AgeMax/2))
 	return (&kept{product: product}).with(e.show(product.ViewCount))
 }
 
@@ -187,7 +191,7 @@ func (p *Products) add(id int64, now time.Time) {
 		return
 	}
 	e := &entry{}
-	e.usedAt.Store(now.UnixNano())
+	e.usedAt.Store(int64(p.clock(now)))
 	p.entries[id] = e
 }
 
@@ -204,12 +208,12 @@ func (e *entry) keep(k *kept) {
 	}
 }
 
-// show counts one more view, which the server has counted, and says how many are to be shown. What
-// others saw here was true, and this is one more.
+// show says how many views are to be shown to whom the server has answered: no fewer than others saw
+// here, who may have been answered later and shown earlier, so this view may be among them.
 func (e *entry) show(counted int64) int64 {
 	for {
 		shown := e.shown.Load()
-		next := max(shown+1, counted)
+		next := max(shown, counted)
 		if e.shown.CompareAndSwap(shown, next) {
 			return next
 		}
@@ -223,32 +227,39 @@ func (p *Products) Len() int {
 	return len(p.entries)
 }
 
-// Close reports what is left, for at most a few times the CallTimeout. To be called after the last
-// Call. Idempotent.
-func (p *Products) Close() {
+// Close reports what is left, and tries again until ctx is done. It returns how many views are lost
+// all the same. To be called after the last Call. Idempotent.
+func (p *Products) Close(ctx context.Context) (lost int64) {
 	p.closing.Do(func() {
 		close(p.stop)
 		p.done.Wait()
-		for attempt := 1; !p.flush() && attempt < closeAttempts; attempt++ {
-			time.Sleep(p.options.FlushInterval)
+		for !p.flush(ctx) && ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(p.options.FlushInterval):
+			}
 		}
-		if lost := p.unreported(); lost > 0 {
-			p.options.Observe.EdgeViewsLost(lost)
-			p.options.Log.Error("views are lost: the server could not be told before the end", "views", lost)
+		if p.lost = p.unreported(); p.lost > 0 {
+			p.options.Log.Error("views are lost: the server could not be told before the end", "views", p.lost)
 		}
 	})
+	return p.lost
 }
 
 func (p *Products) run() {
 	tick := time.NewTicker(p.options.FlushInterval)
 	defer tick.Stop()
-	for {
+	ctx := context.Background()
+	for looked := p.clock(time.Now()); ; {
+		p.flush(ctx)
 		select {
 		case <-p.stop:
 			return
-		case now := <-tick.C:
-			p.flush()
-			p.dropIdle(now)
+		case at := <-tick.C:
+			if now := p.clock(at); now-looked >= idleMax/10 {
+				looked = now
+				p.dropIdle(now)
+			}
 		}
 	}
 }
@@ -260,24 +271,40 @@ type report struct {
 	views   int64
 }
 
-// flush reports all views; false: some were not taken, and are kept for the next time.
-func (p *Products) flush() bool {
-	for _, r := range p.takeViews() {
-		switch refused, err := p.send(r); {
-		case err == nil:
+// flush reports all views; false: some were not taken, and are kept for the next time. While nothing
+// is shown from copies it asks, with an empty report, whether that may begin.
+func (p *Products) flush(ctx context.Context) bool {
+	reports := p.takeViews()
+	if len(reports) == 0 && !p.counting.Load() {
+		reports = []*report{{request: &edgev1.CountViewsRequest{}}}
+	}
+	for i, r := range reports {
+		refused, err := p.send(ctx, r)
+		if err == nil {
 			p.options.Observe.EdgeViewsCounted(r.views)
-			p.setCounting(true, nil)
-		case refused:
-			for i, e := range r.entries {
-				e.views.Add(r.request.Products[i].Views)
-			}
-			p.setCounting(false, err)
-		default:
+			continue
+		}
+		rest := reports[i+1:]
+		if refused {
+			rest = reports[i:]
+		} else if r.views > 0 {
 			p.options.Observe.EdgeViewsLost(r.views)
 			p.options.Log.Warn("views may be lost: the server's answer did not come", "views", r.views, "error", err)
 		}
+		for _, r := range rest {
+			r.putBack()
+		}
+		p.setCounting(false, err)
+		return len(rest) == 0
 	}
-	return p.counting.Load()
+	p.setCounting(true, nil)
+	return true
+}
+
+func (r *report) putBack() {
+	for i, e := range r.entries {
+		e.views.Add(r.request.Products[i].Views)
+	}
 }
 
 func (p *Products) takeViews() (reports []*report) {
@@ -301,11 +328,16 @@ func (p *Products) takeViews() (reports []*report) {
 }
 
 // send says, when it fails, whether the server has counted nothing, for sure.
-func (p *Products) send(r *report) (refused bool, err error) {
-	begun, err := p.server.Call(context.Background(), lane.Terms{Timeout: p.options.CallTimeout},
+func (p *Products) send(ctx context.Context, r *report) (refused bool, err error) {
+	timeout := p.options.CallTimeout
+	if end, bounded := ctx.Deadline(); bounded {
+		timeout = max(min(timeout, time.Until(end)), time.Millisecond)
+	}
+	begun, err := p.server.Call(ctx, lane.Terms{Timeout: timeout},
 		edgev1.EdgeService_CountViews_FullMethodName, r.request, &edgev1.CountViewsResponse{})
 	s, _ := status.FromError(err)
-	refused = !begun || s.Code() == codes.Unimplemented || s.Code() == codes.Unavailable && len(s.Proto().GetDetails()) > 0
+	refused = !begun || s.Code() == codes.Unimplemented || s.Code() == codes.InvalidArgument ||
+		s.Code() == codes.Unavailable && len(s.Proto().GetDetails()) > 0
 	return refused, err
 }
 
@@ -314,20 +346,36 @@ func (p *Products) setCounting(counting bool, err error) {
 		return
 	}
 	if counting {
-		p.options.Log.Info("views are counted again")
+		p.options.Log.Info("products are shown from copies: the server counts their views")
 	} else {
-		p.options.Log.Warn("views are kept back, and nothing is shown from copies: the server does not count them", "error", err)
+		p.options.Log.Warn("nothing is shown from copies: the server does not count their views", "error", err)
 	}
 }
 
-func (p *Products) dropIdle(now time.Time) {
+// dropIdle looks under the read lock, so that it holds up nobody when there is nothing to drop.
+func (p *Products) dropIdle(now time.Duration) {
+	var idle []int64
+	p.mu.RLock()
+	for id, e := range p.entries {
+		if e.isIdle(now) {
+			idle = append(idle, id)
+		}
+	}
+	p.mu.RUnlock()
+	if len(idle) == 0 {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for id, e := range p.entries {
-		if e.views.Load() == 0 && now.UnixNano()-e.usedAt.Load() >= idleMax.Nanoseconds() {
+	for _, id := range idle {
+		if p.entries[id].isIdle(now) {
 			delete(p.entries, id)
 		}
 	}
+}
+
+func (e *entry) isIdle(now time.Duration) bool {
+	return e.views.Load() == 0 && now-time.Duration(e.usedAt.Load()) >= idleMax
 }
 
 func (p *Products) unreported() (views int64) {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	edgev1 "ecom/gateway/gen/ecom/edge/v1"
 	productv1 "ecom/gateway/gen/ecom/product/v1"
@@ -29,6 +30,8 @@ type server struct {
 	counts  bool
 	reached bool // the call came as far as a connection
 	others  []string
+
+	refuseNext int // so many reports
 }
 
 func newServer() *server { return &server{views: map[int64]int64{}, counts: true, reached: true} }
@@ -39,6 +42,10 @@ func (s *server) Call(_ context.Context, _ lane.Terms, method string, request, r
 	s.calls++
 	switch request := request.(type) {
 	case *edgev1.CountViewsRequest:
+		if s.refuseNext > 0 {
+			s.refuseNext--
+			return false, status.Error(codes.Unavailable, "full")
+		}
 		s.largest = max(s.largest, len(request.GetProducts()))
 		if s.counts {
 			for _, each := range request.GetProducts() {
@@ -92,9 +99,17 @@ func with(t *testing.T, test func(t *testing.T, p *Products, s *server, o *obser
 		options := Usual(ageMax, time.Second, o, slog.New(slog.DiscardHandler))
 		options.ProductsMax = 1000
 		p := New(s, options)
-		defer p.Close()
+		defer func() { closeIn(p, time.Second) }()
+		synctest.Wait() // until the server has said that it counts
+		s.calls = 0
 		test(t, p, s, o)
 	})
+}
+
+func closeIn(p *Products, patience time.Duration) (lost int64) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return p.Close(ctx)
 }
 
 func product(id, views int64) *productv1.Product {
@@ -146,14 +161,20 @@ func TestACopyIsShownUntilItIsTooOldAndOneCallerRefreshesIt(t *testing.T) {
 
 func TestACopyHoldsAllOfTheProduct(t *testing.T) {
 	with(t, func(t *testing.T, p *Products, _ *server, _ *observer) {
-		fields := (&productv1.Product{}).ProtoReflect().Descriptor().Fields()
-		if fields.Len() != 9 {
-			t.Fatalf("a product has %d fields: with copies 9", fields.Len())
+		whole := &productv1.Product{
+			Id: 7, Name: "n", PriceMinor: 1, StockQuantity: 2, IsActive: true, ViewCount: 3, CategoryId: 4,
+			CreatedAt: &timestamppb.Timestamp{Seconds: 5}, UpdatedAt: &timestamppb.Timestamp{Seconds: 6},
 		}
-		p.keep(7, &productv1.Product{Id: 7, Name: "n", PriceMinor: 1, StockQuantity: 2, IsActive: true, ViewCount: 3, CategoryId: 4}, time.Now())
-		got := p.take(7, time.Now())
-		if got.GetId() != 7 || got.GetName() != "n" || got.GetPriceMinor() != 1 || got.GetStockQuantity() != 2 ||
-			!got.GetIsActive() || got.GetViewCount() != 4 || got.GetCategoryId() != 4 {
+		fields := whole.ProtoReflect().Descriptor().Fields()
+		for i := range fields.Len() {
+			if !whole.ProtoReflect().Has(fields.Get(i)) {
+				t.Fatalf("this test does not know of %s", fields.Get(i).Name())
+			}
+		}
+		p.keep(7, whole, time.Now())
+		want := proto.CloneOf(whole)
+		want.ViewCount++
+		if got := p.take(7, time.Now()); !proto.Equal(got, want) {
 			t.Errorf("it is shown as %v", got)
 		}
 	})
@@ -250,6 +271,7 @@ func TestViewsAreNotReportedAgainWhenItIsUnknownWhetherTheyWereCounted(t *testin
 				}
 				time.Sleep(300 * time.Millisecond)
 				s.set(true, true, nil)
+				time.Sleep(200 * time.Millisecond)
 				keep(p, 1, 11)
 				p.take(1, time.Now())
 				time.Sleep(time.Second)
@@ -270,8 +292,8 @@ func TestTheCountThatIsShownNeverGoesDown(t *testing.T) {
 		for want := int64(11); want <= 20; want++ {
 			wantViews(t, p.take(1, time.Now()), want)
 		}
-		wantViews(t, keep(p, 1, 11), 21) // the server has not heard of those ten
-		wantViews(t, p.take(1, time.Now()), 22)
+		wantViews(t, keep(p, 1, 11), 20) // the server has not heard of those ten
+		wantViews(t, p.take(1, time.Now()), 21)
 		wantViews(t, keep(p, 1, 40), 40) // others have looked, too
 		wantViews(t, p.take(1, time.Now()), 41)
 	})
@@ -320,22 +342,94 @@ func TestProductsAreBoundedAndIdleOnesDropped(t *testing.T) {
 	})
 }
 
-func TestCloseReportsWhatIsLeftAndSaysWhatIsLost(t *testing.T) {
-	with(t, func(t *testing.T, p *Products, s *server, o *observer) {
-		keep(p, 1, 10)
-		p.take(1, time.Now())
-		p.Close()
-		if got := s.counted(1); got != 1 || o.lost.Load() != 0 {
-			t.Errorf("%d views are counted and %d lost, want 1 and 0", got, o.lost.Load())
+func TestTheCountThatIsShownIsNeverAboveTheTruthThoughAnswersOvertakeEachOther(t *testing.T) {
+	with(t, func(t *testing.T, p *Products, _ *server, _ *observer) {
+		const readers = 64
+		for counted := int64(readers); counted >= 1; counted-- { // the last one to be counted is handled first
+			if got := keep(p, 1, counted).GetViewCount(); got > readers {
+				t.Fatalf("%d views are shown, of %d", got, readers)
+			}
 		}
+		wantViews(t, p.take(1, time.Now()), readers+1)
 	})
+}
+
+func TestCopiesAreShownAgainAfterARefusalAndALostAnswer(t *testing.T) {
 	with(t, func(t *testing.T, p *Products, s *server, o *observer) {
 		s.set(false, false, status.Error(codes.Unavailable, "no connection"))
 		keep(p, 1, 10)
 		p.take(1, time.Now())
-		p.Close()
+		time.Sleep(300 * time.Millisecond)
+		s.set(false, true, status.Error(codes.Unavailable, "the connection broke"))
+		time.Sleep(200 * time.Millisecond)
 		if got := o.lost.Load(); got != 1 {
-			t.Errorf("%d views are said to be lost, want 1", got)
+			t.Fatalf("%d views are said to be lost, want 1", got)
+		}
+		s.set(true, true, nil)
+		time.Sleep(200 * time.Millisecond)
+		keep(p, 1, 11)
+		if p.take(1, time.Now()) == nil {
+			t.Error("nothing is shown")
+		}
+	})
+}
+
+func TestNothingIsShownBeforeTheServerHasSaidThatItCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		s.set(false, true, status.Error(codes.Unimplemented, "an older server"))
+		p := New(s, Usual(ageMax, time.Second, &observer{}, slog.New(slog.DiscardHandler)))
+		defer func() { closeIn(p, time.Second) }()
+		synctest.Wait()
+		keep(p, 1, 10)
+		if p.take(1, time.Now()) != nil {
+			t.Error("a view is shown that nobody counts")
+		}
+		s.set(true, true, nil)
+		time.Sleep(300 * time.Millisecond)
+		keep(p, 1, 11)
+		if p.take(1, time.Now()) == nil {
+			t.Error("nothing is shown though the server counts")
+		}
+	})
+}
+
+func TestCloseReportsWhatIsLeftAndSaysWhatIsLost(t *testing.T) {
+	with(t, func(t *testing.T, p *Products, s *server, _ *observer) {
+		keep(p, 1, 10)
+		p.take(1, time.Now())
+		if lost := closeIn(p, time.Second); s.counted(1) != 1 || lost != 0 {
+			t.Errorf("%d views are counted and %d lost, want 1 and 0", s.counted(1), lost)
+		}
+	})
+	with(t, func(t *testing.T, p *Products, s *server, _ *observer) {
+		s.set(false, false, status.Error(codes.Unavailable, "no connection"))
+		keep(p, 1, 10)
+		p.take(1, time.Now())
+		began := time.Now()
+		if lost := closeIn(p, time.Second); lost != 1 || time.Since(began) > time.Second {
+			t.Errorf("%d views are said to be lost after %v, want 1", lost, time.Since(began))
+		}
+	})
+}
+
+func TestCloseTriesAgainUntilAllReportsAreTaken(t *testing.T) {
+	with(t, func(t *testing.T, p *Products, s *server, _ *observer) {
+		const products = 2 * reportMax
+		for id := int64(1); id <= products; id++ {
+			keep(p, id, 1)
+			p.take(id, time.Now())
+		}
+		s.mu.Lock()
+		s.refuseNext = 1
+		s.mu.Unlock()
+		if lost := closeIn(p, 5*time.Second); lost != 0 {
+			t.Errorf("%d views are lost", lost)
+		}
+		for id := int64(1); id <= products; id++ {
+			if got := s.counted(id); got != 1 {
+				t.Fatalf("%d views of product %d are counted, want 1", got, id)
+			}
 		}
 	})
 }

@@ -14,15 +14,14 @@ import (
 	productv1 "ecom/gateway/gen/ecom/product/v1"
 )
 
-// unchangedMax is how long a product that did not change is confirmed by 304, and so how far the
-// count of views may fall behind in a cache that asks each time.
-const unchangedMax = time.Minute
-
 // caching says what browsers and CDNs may do with a product (RFC 9111), and when theirs is still good
 // (RFC 9110, section 13.1.2). Thread-safe.
 type caching struct {
 	control []string
-	zone    string // times are shown in it
+	// confirmed is for how long a product that did not change is confirmed by 304: so far may the count
+	// of views fall behind in a cache that asks each time.
+	confirmed time.Duration
+	zone      string // times are shown in it
 }
 
 // newCaching lets others show a product for maxAge without asking. 0: they have to ask each time.
@@ -31,7 +30,8 @@ func newCaching(maxAge time.Duration, zone *time.Location) caching {
 	if maxAge > 0 {
 		control = fmt.Sprintf("public, max-age=%d", int64(maxAge.Seconds()))
 	}
-	return caching{[]string{control}, zone.String()}
+	// A view shows within 2 s, unless more was allowed.
+	return caching{[]string{control}, max(maxAge, time.Second), zone.String()}
 }
 
 // describe sets the headers of an answer that is one product. A forward response option.
@@ -49,14 +49,14 @@ func (k caching) describe(ctx context.Context, w http.ResponseWriter, m proto.Me
 	return nil
 }
 
-// entityTag names all of a product but its views, for the minute: they grow with each answer. Weak,
-// for that reason.
+// entityTag names all of a product but its views, which grow with each answer: weak, for that reason,
+// and for a moment only.
 func (k caching) entityTag(p *productv1.Product, now time.Time) string {
 	var room [192]byte
 	b := room[:0]
 	for _, n := range [...]int64{
 		p.GetId(), p.GetPriceMinor(), p.GetStockQuantity(), p.GetCreatedAt().GetSeconds(), p.GetUpdatedAt().GetSeconds(),
-		now.Unix() / int64(unchangedMax.Seconds()),
+		now.UnixNano() / int64(k.confirmed),
 	} {
 		b = append(strconv.AppendInt(b, n, 36), ' ')
 	}

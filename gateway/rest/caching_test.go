@@ -23,7 +23,7 @@ func TestAnEntityTagChangesWithAllThatIsShownButTheViews(t *testing.T) {
 	tag := newCaching(0, time.UTC).entityTag(product, now)
 	viewed := proto.CloneOf(product)
 	viewed.ViewCount = 99
-	if got := newCaching(time.Hour, time.UTC).entityTag(viewed, now.Add(time.Second)); got != tag {
+	if got := newCaching(0, time.UTC).entityTag(viewed, now.Add(time.Second-1)); got != tag {
 		t.Errorf("%s became %s", tag, got)
 	}
 	for name, change := range map[string]func(*productv1.Product){
@@ -44,8 +44,13 @@ func TestAnEntityTagChangesWithAllThatIsShownButTheViews(t *testing.T) {
 	if newCaching(0, seoul).entityTag(product, now) == tag {
 		t.Error("zone: the tag is the same")
 	}
-	if newCaching(0, time.UTC).entityTag(product, now.Add(unchangedMax)) == tag {
-		t.Error("a minute later: the tag is the same")
+	if newCaching(0, time.UTC).entityTag(product, now.Add(time.Second)) == tag {
+		t.Error("a second later: the tag is the same")
+	}
+	hour := newCaching(time.Hour, time.UTC)
+	start := now.Truncate(time.Hour)
+	if hour.entityTag(product, start) != hour.entityTag(product, start.Add(time.Hour-1)) || hour.entityTag(product, start) == hour.entityTag(product, start.Add(time.Hour)) {
+		t.Error("the tag does not last for the age that was allowed")
 	}
 }
 

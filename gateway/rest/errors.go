@@ -103,6 +103,8 @@ func (p *problem) write(w http.ResponseWriter) {
 	header := w.Header()
 	header["Content-Type"] = jsonContentType
 	header["Content-Length"] = p.length
+	delete(header, "Etag") // of the product that could not be written after all
+	delete(header, "Cache-Control")
 	if p.retryAfter {
 		header["Retry-After"] = retrySoon
 	}

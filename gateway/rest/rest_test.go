@@ -55,6 +55,18 @@ func newHandler(t testing.TB, server Server, log *slog.Logger) *Handler {
 	return h
 }
 
+func TestAnAnswerThatCannotBeWrittenIsNotToBeKept(t *testing.T) {
+	noTimes := connFunc(func(_ context.Context, _ string, _, reply any) error {
+		reply.(*productv1.GetProductResponse).Product = &productv1.Product{Id: 1}
+		return nil
+	})
+	w := httptest.NewRecorder()
+	newHandler(t, noTimes, slog.New(slog.DiscardHandler)).ServeHTTP(w, httptest.NewRequest("GET", "/products/1", nil))
+	if w.Code != 500 || w.Header().Get("ETag") != "" || w.Header().Get("Cache-Control") != "" {
+		t.Errorf("got %d, %v", w.Code, w.Header())
+	}
+}
+
 func TestEveryErrorOfTheServerHasItsAnswer(t *testing.T) {
 	for _, c := range []struct {
 		err    error

@@ -148,7 +148,8 @@ class Catalog {
   /// * INTERNAL: our own bug in the store.
   void Get(ProductId id, Done done);
 
-  /// Counts views that gateways have shown from copies. All or none; costs a short lock a product.
+  /// Counts views that gateways have shown from copies, as far as there is room for counters. Costs
+  /// a short lock a product.
   ///
   /// INVALID_ARGUMENT: an id below 1, or views outside 1 to kViewsMax; nothing was counted.
   absl::Status CountViews(std::span<const ViewDelta> views);

@@ -41,8 +41,8 @@ class L1Cache {
     /// How long after a caller was told to refresh an entry, which is still there, the next one
     /// is told.
     absl::Duration refresh_retry = absl::Seconds(1);
-    /// An entry is read again before it grows old for so long after it was last asked for: whoever
-    /// asks less often than each `soft_ttl` need not wait either.
+    /// An entry is read again before it grows old for so long after it was last asked for, or first
+    /// kept: whoever asks less often than each `soft_ttl` need not wait either.
     absl::Duration asked_lately = absl::Minutes(1);
 
     /// An older entry is still served, and one caller is told to refresh it: early enough that
