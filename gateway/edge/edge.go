@@ -172,7 +172,8 @@ func (p *Products) keep(id int64, product *productv1.Product, askedAt time.Time)
 	}
 	e.keep(&kept{product, askedAt})
 	e.refreshAt.Store(int64(p.clock(askedAt) + p.options.AgeMax/2))
-	return (&kept{product: product}).with(e.show(product.ViewCount))
+	// What is not reported yet is not among what the server had counted when it answered.
+	return (&kept{product: product}).with(e.show(product.ViewCount + e.views.Load()))
 }
 
 // forget drops the copy of a product that is gone.

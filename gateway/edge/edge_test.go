@@ -286,15 +286,16 @@ func TestViewsAreNotReportedAgainWhenItIsUnknownWhetherTheyWereCounted(t *testin
 	}
 }
 
-func TestTheCountThatIsShownNeverGoesDown(t *testing.T) {
+func TestTheCountThatIsShownIsTheTrueOneAndNeverGoesDown(t *testing.T) {
 	with(t, func(t *testing.T, p *Products, _ *server, _ *observer) {
 		keep(p, 1, 10)
 		for want := int64(11); want <= 20; want++ {
 			wantViews(t, p.take(1, time.Now()), want)
 		}
-		wantViews(t, keep(p, 1, 11), 20) // the server has not heard of those ten
-		wantViews(t, p.take(1, time.Now()), 21)
-		wantViews(t, keep(p, 1, 40), 40) // others have looked, too
+		wantViews(t, keep(p, 1, 11), 21) // the server has not heard of those ten
+		wantViews(t, p.take(1, time.Now()), 22)
+		wantViews(t, keep(p, 1, 9), 22) // a server that has not heard of this one's either
+		wantViews(t, keep(p, 1, 29), 40) // others have looked, too
 		wantViews(t, p.take(1, time.Now()), 41)
 	})
 }
