@@ -294,7 +294,7 @@ func TestTheCountThatIsShownIsTheTrueOneAndNeverGoesDown(t *testing.T) {
 		}
 		wantViews(t, keep(p, 1, 11), 21) // the server has not heard of those ten
 		wantViews(t, p.take(1, time.Now()), 22)
-		wantViews(t, keep(p, 1, 9), 22) // a server that has not heard of this one's either
+		wantViews(t, keep(p, 1, 9), 22)  // a server that has not heard of this one's either
 		wantViews(t, keep(p, 1, 29), 40) // others have looked, too
 		wantViews(t, p.take(1, time.Now()), 41)
 	})
