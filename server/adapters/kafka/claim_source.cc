@@ -113,7 +113,9 @@ absl::Status KafkaClaimSource::Consumer::Subscribe() {
       // Nobody writes in transactions here; a stranger's open one must not hold us up.
       {"isolation.level", "read_uncommitted"},
       {"check.crcs", "true"},
-      {"fetch.wait.max.ms", "100"},
+      // A row may wait a moment, and few large batches cost Kafka and the store far less.
+      {"fetch.min.bytes", "1048576"},
+      {"fetch.wait.max.ms", "50"},
       {"fetch.error.backoff.ms", "100"},
       {"queued.max.messages.kbytes", absl::StrCat(options_.prefetch_kib_max)},
       {"topic.metadata.refresh.interval.ms", "10000"},
