@@ -17,6 +17,9 @@ namespace ecom::adapters::kafka {
 /// partitions. Commit remembers a position at once and sends it each `commit_interval`, so a crash
 /// brings back what was committed since, and no more.
 ///
+/// Kafka holds records back until there is 1 MiB of them, for up to 50 ms, so that what Poll
+/// returns is few large batches; ADR 7 says what that saves.
+///
 /// It never jumps. A partition that the group has not read yet is read from its beginning. One
 /// whose position is not in the log — retention overtook the group, the log's tail was lost, the
 /// topic was made anew — stands still, with an error in the log, until a person has reset the
