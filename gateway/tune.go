@@ -1,7 +1,6 @@
 package main
 
 import (
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -17,8 +16,7 @@ const (
 	memoryBase, memoryPerConnection = 64 << 20, 16 << 10
 )
 
-// tune leaves half of the cores to the server, and spares most of the collector's work. A request's
-// goroutines hand over to each other, which costs wake-ups when they are on several cores.
+// tune spares most of the collector's work, and bounds what that costs in memory.
 func tune(environ []string, connectionsMax int) {
 	set := func(name string) bool {
 		return slices.ContainsFunc(environ, func(entry string) bool {
@@ -31,8 +29,5 @@ func tune(environ []string, connectionsMax int) {
 	}
 	if !set("GOMEMLIMIT") {
 		debug.SetMemoryLimit(memoryBase + memoryPerConnection*int64(connectionsMax))
-	}
-	if !set("GOMAXPROCS") {
-		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
 	}
 }
