@@ -24,7 +24,7 @@ SETUP_STACK := build/setup-stack.stamp
 SETUP_TEST := build/setup-test.stamp
 SETUP_BENCH := build/setup-bench.stamp
 
-.PHONY: help run stack stack-down build setup test lint format bench bench-full bench-build bench-compare bench-overload dashboard-png ledger clean
+.PHONY: help run stack stack-down build setup test lint format bench bench-full bench-build bench-compare bench-overload load-gate dashboard-png ledger clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -115,6 +115,9 @@ bench-compare: $(SETUP_BENCH) ## Compares two runs: A=… B=…, two JSON files 
 bench-overload: build $(SETUP_STACK) $(SETUP_BENCH) ## Offers ten times what the gate takes, with and without admission control, 2 min
 	@flock $(RELEASE) cmake --build $(RELEASE) --target ecom-server-failpoints | compose/local/progress
 	@bench/run.py overload
+
+load-gate: bench-build ## A load test of a minute that fails below what a change must reach; report in build/load-gate
+	@bench/run.py gate
 
 PROMETHEUS_URL ?= http://127.0.0.1:9090
 OUT ?= build/dashboards.png

@@ -240,7 +240,7 @@ class Kit:
             self.prepare(product)
             for number in range(self.options.rounds):
                 self.say(f"rest: round {number + 1} of {self.options.rounds}")
-                for connections in CONNECTIONS:
+                for connections in self.options.connections:
                     legs.append(self.limit_leg(limit, number, connections))
                     for kind in ("get-product", "issue-coupon", "sold-out", "duplicate"):
                         legs.append(self.product_leg(product, kind, number, connections))
@@ -333,8 +333,17 @@ PARTS = ("rest", "grpc", "open", "growth")
 
 
 def run(options, scenarios):
-    """Runs the parts one after the other, writes the JSON and returns its path, and whether each part is whole.
-    `scenarios` measures the scenarios: {"summaries": …}."""
+    """Measures, writes the JSON and returns its path, and which parts broke off."""
+    result = measured(options, scenarios)
+    path = harness.store(f"{options.backend}-kit", result)
+    show(result)
+    print(f"written: {path.relative_to(ROOT)}")
+    return path, result["failed_parts"]
+
+
+def measured(options, scenarios=None, goals=figures.GOALS):
+    """Runs the parts one after the other. `scenarios` measures the scenarios: {"summaries": …}. `failed_parts` of
+    what it returns says which part broke off, and why."""
     kit = Kit(options)
     result = {**harness.surroundings(options.backend), "benchmark": "kit", "command": as_typed([sys.argv[0], *sys.argv[1:]]),
               "seconds": options.seconds, "rounds": options.rounds, "warm_up_seconds": kit.warm_up, "first_warm_up_seconds": kit.first_warm_up,
@@ -349,12 +358,9 @@ def run(options, scenarios):
             kit.say(f"{part} FAILED, its figures are thrown away: {error}")
             content = {"failed": str(error), "figures": []}
         result["parts"][part] = {**content, "took_seconds": round(time.monotonic() - began, 1)}
-    result["verdicts"] = figures.judge(result["parts"], options.backend)
+    result["verdicts"] = figures.judge(result["parts"], options.backend, goals)
     result["failed_parts"] = failed
-    path = harness.store(f"{options.backend}-kit", result)
-    show(result)
-    print(f"written: {path.relative_to(ROOT)}")
-    return path, failed
+    return result
 
 
 def show(result):

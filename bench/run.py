@@ -5,6 +5,7 @@
     bench/run.py stack [--rounds 5] [--seconds 5]       server on Redis, Kafka and MariaDB, over gRPC
     bench/run.py scenarios [--short] [--backend stack]  `make run`, over REST
     bench/run.py kit [--backend stack] [--parts …]      all of it beside the limits: what `make bench` runs
+    bench/run.py gate                                   short, and fails below what a change must reach
     bench/run.py overload                               ten times what the gate takes, with and without admission control
 
 A figure appears only when the check behind it is clean: no wrong answer, exactly one row for each
@@ -27,7 +28,7 @@ import time
 sys.dont_write_bytecode = True
 import harness
 import kit
-from figures import bucket_of_quantile, spread
+from figures import GATE, against, bucket_of_quantile, spread
 from harness import Failed, ROOT
 from kit import as_typed
 
@@ -240,6 +241,28 @@ def run_kit(options):
         raise Failed("; ".join(failed))
 
 
+def gate(options):
+    """The load test that a change has to pass: 64 connections beside the empty Go server, and the run before."""
+    wanted = argparse.Namespace(backend="embedded", parts=["rest"], connections=(64,), rounds=options.rounds, seconds=options.seconds,
+                                warm_up=None, bin=options.bin)
+    result = kit.measured(wanted, goals=GATE)
+    options.out.mkdir(parents=True, exist_ok=True)
+    before, now = options.out / "passed.json", options.out / "run.json"
+    if before.exists():
+        result["verdicts"] += against(json.loads(before.read_text()), result)
+    now.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+    kit.show(result)
+    pages = [["report.py", now, "--out", options.out]] + ([["compare.py", before, now, "--out", options.out]] if before.exists() else [])
+    for script, *arguments in pages:
+        # Debian's own Python: it is the one that has Debian's matplotlib.
+        subprocess.run(["/usr/bin/python3", ROOT / "bench" / "report" / script, *arguments], check=True)
+    failed = result["failed_parts"] + [f"{v['what']} is {v['value']:g}, not {v['rule']}" for v in result["verdicts"] if not v["ok"]]
+    if failed:
+        raise Failed("the gate is closed: " + "; ".join(failed))
+    shutil.copyfile(now, before)
+    print("the gate is open")
+
+
 # Nobody is refused before it is too late: the queues are bounded by their length only.
 NO_WAIT_TARGET = "1m"
 
@@ -299,6 +322,8 @@ def main():
     part.add_argument("--backend", choices=harness.BACKENDS, default="embedded")
     part.add_argument("--parts", type=lambda text: text.split(","), default=[*kit.PARTS, "scenarios"],
                       help="comma-separated, of " + ",".join([*kit.PARTS, "scenarios"]))
+    part.add_argument("--connections", type=lambda text: [int(n) for n in text.split(",")], default=list(kit.CONNECTIONS),
+                      help="of the rest part")
     part.add_argument("--rounds", type=int, default=5)
     part.add_argument("--seconds", type=float, default=5, help="measured time of each leg")
     part.add_argument("--warm-up", type=int, help="seconds of load after each start, not measured; default 1, on the stack 30")
@@ -308,6 +333,14 @@ def main():
     part.add_argument("--bin", type=lambda text: pathlib.Path(text).resolve(), default=RELEASE, help="where the binaries are")
     part.add_argument("--no-report", dest="report", action="store_false", help="the JSON only")
     part.set_defaults(run=run_kit)
+
+    part = commands.add_parser("gate", help="short, on the embedded backend; exit code 1 below what a change must reach")
+    part.add_argument("--rounds", type=int, default=3)
+    part.add_argument("--seconds", type=float, default=2, help="measured time of each leg")
+    part.add_argument("--bin", type=lambda text: pathlib.Path(text).resolve(), default=RELEASE, help="where the binaries are")
+    part.add_argument("--out", type=lambda text: pathlib.Path(text).resolve(), default=ROOT / "build" / "load-gate",
+                      help="for run.json, the report, and passed.json, the last run that passed: this one is compared with it")
+    part.set_defaults(run=gate)
 
     part = commands.add_parser("overload", help="ten times what the gate takes, on the stack, with and without admission control")
     part.set_defaults(run=overload)

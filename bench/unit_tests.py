@@ -153,9 +153,16 @@ class Figures(unittest.TestCase):
         self.assertEqual((verdict["rule"], verdict["ok"]), ("<= 10.8", True))
 
     def test_every_goal_has_words(self):
-        for _, wanted, path, *_ in figures.GOALS:
+        for _, wanted, path, *_ in figures.GOALS + figures.GATE:
             self.assertIn(".".join(p for p in path if p != "median"), figures.WORDS)
             self.assertTrue(figures.named(wanted))
+
+    def test_the_gate_is_closed_for_a_product_that_is_too_slow(self):
+        def rates(factor):
+            found = figures.judge(run_of(factor)["parts"], "embedded", figures.GATE)
+            return {v["what"].split(" at ")[0]: v["ok"] for v in found if "answers/s" in v["what"]}
+        self.assertEqual(rates(1.0), {"get-product": True, "issue-coupon": True, "sold-out": True, "duplicate": True})
+        self.assertEqual(rates(0.4), {"get-product": False, "issue-coupon": False, "sold-out": False, "duplicate": True})
 
     def test_growth_is_the_slowest_stock_against_the_fastest(self):
         grown = figures.find(run_of()["parts"]["growth"]["figures"], kind="grown")
@@ -170,6 +177,12 @@ class Comparison(unittest.TestCase):
         self.assertEqual((row["per_second"], row["ratio_before"], row["ratio_after"], row["of_ratios"]), (2.0, 0.2, 0.4, 2.0))
         limit = next(r for r in rows if r["what"] == "fixed (limit) at 64 connections")
         self.assertEqual((limit["per_second"], limit["of_ratios"]), (1.0, None))
+
+    def test_a_run_is_judged_by_its_ratios_against_the_one_before(self):
+        # An open model's rate is the client's.
+        closed_loops = lambda factor: [v["ok"] for v in figures.against(run_of(), run_of(factor)) if v["part"] == "rest"]
+        self.assertEqual(set(closed_loops(0.7)), {True})
+        self.assertEqual(set(closed_loops(0.5)), {False})
 
     def test_what_only_one_run_has_is_left_out(self):
         before = run_of()
