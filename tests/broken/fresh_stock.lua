@@ -6,7 +6,7 @@ do
     redis.call('DEL', unpack(KEYS))
     redis.call('SET', KEYS[1], TOTAL)
     redis.call('HSET', KEYS[4], 'generation', ARGV[1], 'open', '1', 'units', TOTAL, 'total', TOTAL,
-      'reservations', '0', 'starts_us', '0', 'ends_us', '4000000000000000', 'expires_ms', '4000000000000')
+      'reservations', '0', 'expires_ms', '4000000000000')
   end
 end
 

@@ -66,15 +66,24 @@ TEST_P(CouponGate, SaysDuplicateToAHolderEvenWhenSoldOutOrClosed) {
   Arm({.stock = 1});
   EXPECT_EQ(Admit({ClaimOf(1), ClaimOf(1), ClaimOf(2)}),
             (std::vector{Verdict::kAdmitted, Verdict::kDuplicate, Verdict::kSoldOut}));
-  backend_->PassTime(absl::Hours(2));
+  coupon_.ends_at = backend_->Now();
   EXPECT_EQ(Admit({ClaimOf(1), ClaimOf(2)}), (std::vector{Verdict::kDuplicate, Verdict::kNotOpen}));
 }
 
 TEST_P(CouponGate, TakesNothingOutsideTheWindow) {
   Arm({.stock = 2});
-  backend_->PassTime(absl::Hours(1));  // ends_at is exclusive
+  coupon_.ends_at = backend_->Now();  // which is exclusive
   EXPECT_EQ(Admit({ClaimOf(1)}), std::vector{Verdict::kNotOpen});
   EXPECT_EQ((*backend_->control().Inspect(coupon_))->stock, 2);
+}
+
+TEST_P(CouponGate, FollowsAWindowThatIsMovedWhileItIsOpen) {
+  Arm({.stock = 2});
+  const absl::Time starts_at = coupon_.starts_at;
+  coupon_.starts_at = backend_->Now() + absl::Minutes(1);
+  EXPECT_EQ(Admit({ClaimOf(1)}), std::vector{Verdict::kNotOpen});
+  coupon_.starts_at = starts_at;
+  EXPECT_EQ(Admit({ClaimOf(1)}), std::vector{Verdict::kAdmitted});
 }
 
 TEST_P(CouponGate, KnowsTheParticipantsThatItWasArmedWith) {

@@ -155,7 +155,6 @@ INSTANTIATE_TEST_SUITE_P(
                     Tampering{"ReservationAdded", {"HSET", kReservations, "99", "x"}},
                     Tampering{"UnitsChanged", {"HSET", kMeta, "units", "6"}},
                     Tampering{"ReservationsMiscounted", {"HSET", kMeta, "reservations", "2"}},
-                    Tampering{"WindowDeleted", {"HDEL", kMeta, "ends_us"}},
                     Tampering{"ExpiryDeleted", {"HDEL", kMeta, "expires_ms"}},
                     Tampering{"StockIsAList", {"RPUSH", kStock, "3"}},
                     Tampering{"ParticipantsIsAList", {"RPUSH", kParticipants, "1", "2"}},

@@ -31,11 +31,6 @@ class RedisGateBackend final : public GateBackend {
         server_.Do({"EVAL", R"lua(
           local passed_us = tonumber(ARGV[1])
           local function earlier(time_us) return string.format('%.0f', time_us - passed_us) end
-          for _, key in ipairs(redis.call('KEYS', 'coupon:issue:async:meta:*')) do
-            for _, field in ipairs({'starts_us', 'ends_us'}) do
-              redis.call('HSET', key, field, earlier(redis.call('HGET', key, field)))
-            end
-          end
           for _, key in ipairs(redis.call('KEYS', 'coupon:issue:async:reservations:*')) do
             local fields = redis.call('HGETALL', key)
             for i = 1, #fields, 2 do

@@ -147,9 +147,11 @@ absl::StatusOr<std::vector<Admission>> RedisCouponGate::Admit(const coupon::Coup
   if (claims.empty()) return std::vector<Admission>();
   if (claims.size() > kClaimsMax) return absl::InvalidArgumentError("too many claims in a batch");
   ScriptCall call = {.script = kGateAdmit, .keys = Keys(coupon.id), .arguments = {}};
-  call.arguments.reserve(2 + 2 * claims.size());
+  call.arguments.reserve(4 + 2 * claims.size());
   call.arguments.push_back(absl::StrCat(coupon.gate_generation.value));
   call.arguments.push_back(absl::StrCat(options_.reservations_max));
+  call.arguments.push_back(MicrosOf(coupon.starts_at));
+  call.arguments.push_back(MicrosOf(coupon.ends_at));
   for (const Claim& claim : claims) {
     call.arguments.push_back(absl::StrCat(claim.holder.user.value));
     call.arguments.push_back(claim.request.ToString());
@@ -213,8 +215,7 @@ absl::Status RedisCouponGate::Arm(const coupon::Coupon& coupon, coupon::GateCont
       Control({.script = kGateArmBegin,
                .keys = keys,
                .arguments = {absl::StrCat(coupon.gate_generation.value), coupon.incarnation, token,
-                             absl::StrCat(coupon.total_quantity), MicrosOf(coupon.starts_at),
-                             MicrosOf(coupon.ends_at), ExpiryMillisOf(coupon.ends_at)}},
+                             absl::StrCat(coupon.total_quantity), ExpiryMillisOf(coupon.ends_at)}},
               HomeOf(coupon)));
   if (begun->integer == 0) return absl::OkStatus();
 

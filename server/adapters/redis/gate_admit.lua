@@ -1,7 +1,10 @@
 -- Decides a batch of claims on one coupon, in order, and writes what it decided.
 --
 -- KEYS  stock, participants, reservations, meta
--- ARGV  expected generation, cap on reservations, then of each claim: user, request
+-- ARGV  expected generation, cap on reservations, start and end of the window in microseconds, then of
+--       each claim: user, request
+--
+-- The window is the definition's as the server knows it now: it may be moved while the gate is open.
 --
 -- Returns one letter for each claim: A admitted, P same request again, D duplicate with a
 -- reservation, R duplicate that is recorded, N not open, S sold out, B too many reservations.
@@ -26,14 +29,13 @@ local function count(text)
 end
 
 local meta = redis.pcall('HMGET', meta_key, 'generation', 'open', 'units', 'reservations',
-  'starts_us', 'ends_us', 'expires_ms')
+  'expires_ms')
 if meta.err then return not_ready('meta is no hash') end
-local generation, open, expires_ms = meta[1], meta[2], meta[7]
+local generation, open, expires_ms = meta[1], meta[2], meta[5]
 local units, reservations = count(meta[3]), count(meta[4])
-local starts_us, ends_us = count(meta[5]), count(meta[6])
 if generation ~= ARGV[1] then return not_ready('another generation') end
 if open ~= '1' then return not_ready('closed') end
-if not (units and reservations and starts_us and ends_us and count(expires_ms)) then
+if not (units and reservations and count(expires_ms)) then
   return not_ready('meta is incomplete')
 end
 
@@ -51,7 +53,7 @@ if held_count ~= reservations then return not_ready('reservations contradict the
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local claimed_us = time[1] .. string.format('%06d', tonumber(time[2]))
-local in_window = now_us >= starts_us and now_us < ends_us
+local in_window = now_us >= tonumber(ARGV[3]) and now_us < tonumber(ARGV[4])
 local cap = tonumber(ARGV[2])
 
 local letters = {}
@@ -70,7 +72,7 @@ local function decide(user, request, is_participant, reservation)
   return 'A'
 end
 
-for first = 3, #ARGV, 2 * CHUNK do
+for first = 5, #ARGV, 2 * CHUNK do
   local users = {}
   for i = first, math.min(first + 2 * CHUNK, #ARGV) - 1, 2 do users[#users + 1] = ARGV[i] end
   local members = redis.call('SMISMEMBER', participants_key, unpack(users))

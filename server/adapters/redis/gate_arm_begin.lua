@@ -1,7 +1,7 @@
 -- Begins to arm a gate: empties it, closed, and hands it to the caller with `token`.
 --
 -- KEYS  stock, participants, reservations, meta
--- ARGV  generation, incarnation, token, total, starts_us, ends_us, expires_ms
+-- ARGV  generation, incarnation, token, total, expires_ms
 --
 -- Returns 1, or 0 when the gate is open at this generation already. Or an error: FENCED when the
 -- gate has been closed for a later generation; OVER when it would expire at once.
@@ -9,7 +9,7 @@
 -- A caller that gave up may be run long after: it must not undo what others did since.
 
 local stock_key, participants_key, reservations_key, meta_key = unpack(KEYS)
-local generation, incarnation, token, total, starts_us, ends_us, expires_ms = unpack(ARGV)
+local generation, incarnation, token, total, expires_ms = unpack(ARGV)
 
 local time = redis.call('TIME')
 if tonumber(expires_ms) <= tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 then
@@ -27,7 +27,6 @@ end
 
 redis.call('UNLINK', stock_key, participants_key, reservations_key, meta_key)
 redis.call('HSET', meta_key, 'generation', generation, 'incarnation', incarnation, 'token', token,
-  'total', total, 'reservations', '0', 'starts_us', starts_us, 'ends_us', ends_us,
-  'expires_ms', expires_ms)
+  'total', total, 'reservations', '0', 'expires_ms', expires_ms)
 redis.call('PEXPIREAT', meta_key, expires_ms)
 return 1

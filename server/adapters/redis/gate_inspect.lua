@@ -20,7 +20,7 @@ local function size(command, key)
 end
 
 local meta = redis.pcall('HMGET', meta_key, 'generation', 'open', 'total', 'reservations',
-  'starts_us', 'ends_us', 'expires_ms', 'units')
+  'expires_ms', 'units')
 if meta.err then meta = {} end
 local stock = redis.pcall('GET', stock_key)
 local participants = size('SCARD', participants_key)
@@ -28,10 +28,10 @@ local reservations = size('HLEN', reservations_key)
 if not meta[1] and not stock and participants == 0 and reservations == 0 then return false end
 
 local generation, total = count(meta[1]), count(meta[3])
-local noted, units = count(meta[4]), count(meta[8])
+local noted, units = count(meta[4]), count(meta[6])
 stock = count(stock)
 local ready = meta[2] == '1' and generation and noted and units and stock and participants >= 0
-  and count(meta[5]) and count(meta[6]) and count(meta[7])
+  and count(meta[5])
   and stock + participants == units and reservations == noted
 local function text(number)
   return string.format('%.0f', number or -1)
