@@ -39,7 +39,7 @@ func run(args, environ []string, out, logOut io.Writer) int {
 	}
 	tune(environ, c.ConnectionsMax)
 	log := obs.NewLog(logOut, c.LogFormat, c.LogLevel)
-	gateway, err := app.New(c, obs.NewBuild(version, commit), log)
+	gateway, err := app.New(c, obs.NewBuild(version, commit, c.Digest), log)
 	if err != nil {
 		log.Error("cannot start", "error", err)
 		return exitMisconfigured

@@ -82,7 +82,7 @@ func New(c config.Config, build obs.Build, log *slog.Logger) (_ *Gateway, err er
 		return nil, err
 	}
 	g.public = limit.NewServer(g.api, limit.Times{Header: c.HeaderTimeout, Work: c.UpstreamTimeout}, log)
-	g.admin = limit.NewServer(obs.NewAdmin(build, metrics, g.notReady), limit.Times{Header: c.HeaderTimeout, Work: adminWork}, log)
+	g.admin = limit.NewServer(obs.NewAdmin(build, metrics, g.notReady, c.LogLevel), limit.Times{Header: c.HeaderTimeout, Work: adminWork}, log)
 	return g, nil
 }
 

@@ -455,7 +455,8 @@ func TestTheAdminAddressShowsBuildAndMetrics(t *testing.T) {
 	}
 	for _, path := range []string{"/info", "/actuator/info"} {
 		if status, body := get(t, "http://"+g.AdminAddr()+path); status != 200 ||
-			!strings.Contains(body, `"name":"ecom-gateway","version":"1.2.3","commit":"abcdef","go":"go1.`) {
+			!strings.Contains(body, `"name":"ecom-gateway","version":"1.2.3","commit":"abcdef","go":"go1.`) ||
+			!strings.Contains(body, `"config_digest":"0123456789ab"`) {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
 	}
@@ -494,7 +495,7 @@ func TestATakenPortIsAnErrorThatNamesIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = New(c, obs.NewBuild("", ""), slog.New(slog.DiscardHandler))
+		_, err = New(c, obs.NewBuild("", "", ""), slog.New(slog.DiscardHandler))
 		if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))) {
 			t.Errorf("%s: %v", flag, err)
 		}

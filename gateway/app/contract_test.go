@@ -60,7 +60,7 @@ func start(t testing.TB, target string, change func(*config.Config)) *running {
 	if change != nil {
 		change(&c)
 	}
-	g, err := New(c, obs.NewBuild("1.2.3", "abcdef"), slog.New(slog.DiscardHandler))
+	g, err := New(c, obs.NewBuild("1.2.3", "abcdef", "0123456789ab"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

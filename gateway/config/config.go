@@ -3,6 +3,8 @@ package config
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +27,8 @@ type Config struct {
 	ServerTargets []string
 	Zone          *time.Location // in which answers show times
 	LogFormat     string         // auto, json or text
-	LogLevel      slog.Level
+	LogLevel      *slog.LevelVar // may be changed while the gateway runs
+	Digest        string         // of all settings: two gateways with the same one are set up alike
 
 	HeaderTimeout   time.Duration // for a client to send a request's headers
 	UpstreamTimeout time.Duration // of one call to the server
@@ -73,6 +76,7 @@ func settings(r *raw) []setting {
 				if err := oneOf(v, "debug", "info", "warn", "error"); err != nil {
 					return err
 				}
+				c.LogLevel = new(slog.LevelVar)
 				return c.LogLevel.UnmarshalText([]byte(v))
 			}},
 		{"ECOM_HTTP_HEADER_TIMEOUT", "5s", "how long a client may take to send its headers, 1ms to 1m",
@@ -131,6 +135,7 @@ func Load(args, environ []string, out io.Writer) (Config, error) {
 	file := parseFile(path, known, complain)
 
 	var printed strings.Builder
+	digest := sha256.New()
 	for _, s := range known {
 		value, from := s.value, "the default"
 		for _, source := range []struct {
@@ -145,12 +150,14 @@ func Load(args, environ []string, out io.Writer) (Config, error) {
 		if err := s.set(&config, value); err != nil {
 			complain("%s, from %s: %q: %w", s.name, from, value, err)
 		}
+		fmt.Fprintf(digest, "%s=%s\n", s.name, value)
 		if value == "" {
 			continue // derived from others; the server would not take it from a shared file
 		}
 		fmt.Fprintf(&printed, "# from %s\n%s = %s\n", from, s.name, value)
 	}
 	config.ServerTargets = r.serverTargets()
+	config.Digest = hex.EncodeToString(digest.Sum(nil)[:6])
 	if len(problems) > 0 {
 		return config, errors.Join(problems...)
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -28,7 +29,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.HTTPAddr != "127.0.0.1:8080" || c.AdminAddr != "127.0.0.1:8081" || !slices.Equal(c.ServerTargets, []string{"unix:.data/server.sock"}) ||
-		c.Zone.String() != "Asia/Seoul" || c.LogFormat != "auto" || c.LogLevel != slog.LevelInfo || c.UpstreamTimeout != 3*time.Second {
+		c.Zone.String() != "Asia/Seoul" || c.LogFormat != "auto" || c.LogLevel.Level() != slog.LevelInfo || c.UpstreamTimeout != 3*time.Second {
 		t.Errorf("got %+v", c)
 	}
 	if out.Len() != 0 {
@@ -43,7 +44,7 @@ func TestFlagsWinOverEnvironmentOverFileOverDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.HTTPAddr != "127.0.0.1:3" || c.DrainGrace != 2*time.Second || c.LogLevel != slog.LevelWarn || c.Zone != time.UTC || c.DrainTimeout != 10*time.Second {
+	if c.HTTPAddr != "127.0.0.1:3" || c.DrainGrace != 2*time.Second || c.LogLevel.Level() != slog.LevelWarn || c.Zone != time.UTC || c.DrainTimeout != 10*time.Second {
 		t.Errorf("got %+v", c)
 	}
 	other := writeFile(t, "HTTP_ADDR = 127.0.0.1:4\n")
@@ -202,5 +203,21 @@ func TestLoadTakesEverySettingOfTheServer(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "no such setting") {
 			t.Errorf("%s: %v", name[1], err)
 		}
+	}
+}
+
+func TestTheDigestTellsSettingsApart(t *testing.T) {
+	digest := func(args ...string) string {
+		c, err := Load(args, nil, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Digest
+	}
+	if a, b := digest(), digest("--lanes=2"); a != b || len(a) != 12 {
+		t.Errorf("%s and %s for the same settings", a, b)
+	}
+	if digest("--lanes=1") == digest() {
+		t.Error("other settings have the same digest")
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // NewLog writes to out, as text if format is "text", or "auto" and out a terminal, else as JSON.
 // It also takes over what gRPC and grpc-gateway log: their errors, as warnings.
-func NewLog(out io.Writer, format string, level slog.Level) *slog.Logger {
+func NewLog(out io.Writer, format string, level slog.Leveler) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: asTheServerDoes}
 	var handler slog.Handler = slog.NewJSONHandler(out, options)
 	if format == "text" || format == "auto" && isTerminal(out) {

@@ -51,7 +51,7 @@ func TestTheLevelHoldsForUsAndForTheLibraries(t *testing.T) {
 
 func TestReadyAndLiveAreToldApart(t *testing.T) {
 	reason := ""
-	admin := NewAdmin(NewBuild("1", "c"), NewMetrics(NewBuild("1", "c")), func(context.Context) string { return reason })
+	admin := NewAdmin(NewBuild("1", "c", "d"), NewMetrics(NewBuild("1", "c", "d")), func(context.Context) string { return reason }, new(slog.LevelVar))
 	ask := func(path string) (int, string) {
 		w := httptest.NewRecorder()
 		admin.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
@@ -76,8 +76,37 @@ func TestReadyAndLiveAreToldApart(t *testing.T) {
 	}
 }
 
+func TestTheLevelOfTheLogIsChangedWhileItIsWrittenTo(t *testing.T) {
+	var out bytes.Buffer
+	level := new(slog.LevelVar)
+	log := NewLog(&out, "json", level)
+	admin := NewAdmin(NewBuild("1", "c", "d"), NewMetrics(NewBuild("1", "c", "d")), func(context.Context) string { return "" }, level)
+	ask := func(method, body string) (int, string) {
+		w := httptest.NewRecorder()
+		admin.ServeHTTP(w, httptest.NewRequest(method, "/actuator/loggers/ROOT", strings.NewReader(body)))
+		return w.Code, strings.TrimSpace(w.Body.String())
+	}
+	log.Debug("before")
+	if status, body := ask("POST", `{"configuredLevel":"DEBUG"}`); status != 204 || body != "" {
+		t.Errorf("%d %s", status, body)
+	}
+	log.Debug("after")
+	if status, body := ask("GET", ""); status != 200 || body != `{"configuredLevel":"DEBUG","effectiveLevel":"DEBUG"}` {
+		t.Errorf("%d %s", status, body)
+	}
+	for _, wrong := range []string{"", "{}", "DEBUG", `{"configuredLevel":"LOUD"}`, `{"configuredLevel":"INFO+1"}`, `{"configuredLevel":3}`} {
+		if status, body := ask("POST", wrong); status != 400 || body != `{"code":"CM400","message":"잘못된 요청입니다."}` {
+			t.Errorf("%s: %d %s", wrong, status, body)
+		}
+	}
+	log.Debug("still")
+	if got := out.String(); strings.Contains(got, "before") || !strings.Contains(got, "after") || !strings.Contains(got, "still") {
+		t.Errorf("logged %s", got)
+	}
+}
+
 func TestClientsCannotMakeUpLabels(t *testing.T) {
-	m := NewMetrics(NewBuild("1", "c"))
+	m := NewMetrics(NewBuild("1", "c", "d"))
 	for _, method := range []string{"BREW", "get", strings.Repeat("X", 1000)} {
 		m.Begin()
 		m.End(method, "none", 405, time.Millisecond)

@@ -183,6 +183,20 @@ std::string Utc(absl::Time time) {
 }
 
 constexpr std::string_view kMeterPrefix = "/actuator/metrics/";
+constexpr std::string_view kLoggerPath = "/actuator/loggers/ROOT";
+
+struct NamedLevel {
+  std::string_view name;
+  base::Level level;
+};
+
+/// As Spring Boot names them.
+constexpr NamedLevel kLevels[] = {
+    {"DEBUG", base::Level::kDebug},
+    {"INFO", base::Level::kInfo},
+    {"WARN", base::Level::kWarn},
+    {"ERROR", base::Level::kError},
+};
 
 }  // namespace
 
@@ -205,9 +219,10 @@ class AdminServer::Http final : public httplib::Server {
       if (request.has_header("Content-Length") || request.has_header("Transfer-Encoding")) {
         return HandlerResponse::Unhandled;
       }
-      response.status = 404;
+      response.status = request.method == "POST" && request.path == kLoggerPath ? 400 : 404;
       return HandlerResponse::Handled;
     });
+    Post(std::string(kLoggerPath), SetLevel);
     set_error_handler(
         HandlerWithResponse([this](const httplib::Request& request, httplib::Response& response) {
           if (response.body.empty()) Explain(request, response);
@@ -306,6 +321,7 @@ class AdminServer::Http final : public httplib::Server {
         {"/actuator/info", &Http::SendActuatorInfo},
         {"/actuator/prometheus", &Http::SendMetrics},
         {"/actuator/metrics", &Http::SendMeterNames},
+        {kLoggerPath, &Http::SendLevel},
     };
     const auto* const found = std::ranges::find(kRoutes, path, &Route::path);
     return found == std::end(kRoutes) ? nullptr : found;
@@ -326,7 +342,7 @@ class AdminServer::Http final : public httplib::Server {
     const bool is_known =
         FindRoute(request.path) != nullptr || request.path.starts_with(kMeterPrefix);
     if (response.status == 404 && !is_read && is_known) {
-      response.set_header("Allow", "GET");
+      response.set_header("Allow", request.path == kLoggerPath ? "GET, POST" : "GET");
       SendError(response, 405, "CM405", "허용되지 않은 메서드입니다.");
       return;
     }
@@ -386,6 +402,25 @@ class AdminServer::Http final : public httplib::Server {
                 {"compiler", options_.info.compiler},
                 {"startedAt", Utc(options_.info.started_at)},
                 {"configDigest", options_.info.config_digest}}}});
+  }
+
+  void SendLevel(httplib::Response& response) const {
+    const std::string_view name =
+        std::ranges::find(kLevels, base::LogLevel(), &NamedLevel::level)->name;
+    SendJson(response, 200, {{"configuredLevel", name}, {"effectiveLevel", name}});
+  }
+
+  /// Takes {"configuredLevel":"DEBUG"}; anything else changes nothing and is CM400.
+  static void SetLevel(const httplib::Request& request, httplib::Response& response) {
+    const Json wanted = Json::parse(request.body, nullptr, /*allow_exceptions=*/false);
+    const auto name = wanted.is_object() ? wanted.find("configuredLevel") : wanted.end();
+    response.status = 400;
+    if (name == wanted.end() || !name->is_string()) return;
+    const auto* const level =
+        std::ranges::find(kLevels, name->get_ref<const std::string&>(), &NamedLevel::name);
+    if (level == std::end(kLevels)) return;
+    base::SetLogLevel(level->level);
+    response.status = 204;
   }
 
   void SendHotProducts(httplib::Response& response) const {

@@ -48,7 +48,8 @@ struct Meter {
 };
 
 /// Tells operators and their tools how the server is, over HTTP: /metrics, /health/live,
-/// /health/ready, /info, and the same under Spring Boot's /actuator. GET only.
+/// /health/ready, /info, and the same under Spring Boot's /actuator. GET only, but for
+/// /actuator/loggers/ROOT: a POST of {"configuredLevel":"DEBUG"} changes the level of the log.
 ///
 /// Has two threads for requests and one that accepts; a connection serves one request of at most
 /// 32 KiB.

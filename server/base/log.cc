@@ -251,6 +251,8 @@ void log_internal::Write(Level level, std::string_view message,
 
 void SetLogLevel(Level level) { log_internal::level.store(level, std::memory_order_relaxed); }
 
+Level LogLevel() { return log_internal::level.load(std::memory_order_relaxed); }
+
 void SetLogFormat(LogFormat format) { Format().store(format, std::memory_order_relaxed); }
 
 bool FlushLog(absl::Duration timeout) { return StderrWriter().Flush(timeout); }

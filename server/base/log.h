@@ -81,6 +81,9 @@ inline void Log(Level level, std::string_view message,
 /// Sets which lines are written from now on. Thread-safe; before the first call: kInfo.
 void SetLogLevel(Level level);
 
+/// The level from which on lines are written. Thread-safe.
+Level LogLevel();
+
 /// Sets how lines look from now on. Thread-safe; before the first call: kAuto.
 void SetLogFormat(LogFormat format);
 

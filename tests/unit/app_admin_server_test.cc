@@ -197,6 +197,31 @@ TEST_F(AdminServerTest, ShowsMetersInSpringBootsShape) {
   EXPECT_EQ(Get("/actuator/metrics/unknown").status, 404);
 }
 
+TEST_F(AdminServerTest, ChangesTheLevelOfTheLog) {
+  Start();
+  const std::string path = "/actuator/loggers/ROOT";
+  const auto post = [&](const std::string& body) {
+    return Request(server_->port(), "POST", path,
+                   "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  };
+  const base::Level before = base::LogLevel();
+  EXPECT_EQ(post(R"({"configuredLevel":"WARN"})").status, 204);
+  EXPECT_FALSE(base::LogEnabled(base::Level::kInfo));
+  EXPECT_EQ(Get(path).body, R"({"configuredLevel":"WARN","effectiveLevel":"WARN"})");
+  for (const std::string wrong :
+       {"", "{}", "DEBUG", R"({"configuredLevel":"LOUD"})", R"({"configuredLevel":1})", "[1]"}) {
+    const Answer answer = post(wrong);
+    EXPECT_EQ(answer.status, 400) << wrong;
+    EXPECT_EQ(answer.body, R"({"code":"CM400","message":"잘못된 요청입니다."})") << wrong;
+  }
+  EXPECT_EQ(Request(server_->port(), "POST", path).status, 400);
+  const Answer deleted = Request(server_->port(), "DELETE", path);
+  EXPECT_EQ(deleted.status, 405);
+  EXPECT_NE(deleted.headers.find("Allow: GET, POST\r\n"), std::string::npos) << deleted.headers;
+  EXPECT_EQ(base::LogLevel(), base::Level::kWarn);
+  base::SetLogLevel(before);
+}
+
 TEST_F(AdminServerTest, AnswersUnknownPathsAsTheContractDoes) {
   Start();
   for (const std::string path :
