@@ -191,6 +191,9 @@ func inherited() []string {
 	return env
 }
 
+// Environ is what the programs of this installation are started with.
+func (s *Stack) Environ() []string { return slices.Clone(s.env) }
+
 // Program is a started program with its output.
 type Program struct {
 	t       *testing.T
