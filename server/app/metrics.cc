@@ -294,6 +294,9 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
       Family("coupon_published_total", "Events on coupon-issued.", MetricType::Counter,
              {{{}, recorder.published}}),
       RowDelays(recorder),
+      Family("coupon_trace_lines_skipped_total",
+             "Traced claims of which the log does not tell, as there were too many.",
+             MetricType::Counter, {{{}, recorder.trace_lines_skipped}}),
       Family("coupon_consumer_last_success_timestamp_seconds",
              "When the recorder that has waited longest recorded a batch last, or found the log "
              "empty.",

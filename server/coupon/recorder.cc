@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -18,6 +20,37 @@ namespace {
 
 /// Claims in one call of the gate: bounds how long that holds up those who ask it.
 constexpr size_t kToldAtOnce = 5000;
+
+/// What names a trace, and in it the step that sent the claim.
+struct TraceIds {
+  std::string_view trace;
+  std::string_view span;
+};
+
+/// Of a W3C trace context, version-trace-span-flags; nullopt: there is none, or nobody keeps the
+/// trace, as the last bit says. https://www.w3.org/TR/trace-context/#traceparent-header
+std::optional<TraceIds> SampledTrace(std::string_view trace_parent) {
+  constexpr size_t kChars = 55;
+  constexpr std::string_view kOddDigits = "13579bdf";
+  if (trace_parent.size() != kChars) return std::nullopt;
+  if (kOddDigits.find(trace_parent.back()) == std::string_view::npos) return std::nullopt;
+  return TraceIds{.trace = trace_parent.substr(3, 32), .span = trace_parent.substr(36, 16)};
+}
+
+/// As coupon_recorded_total has it.
+std::string_view Name(RecordOutcome outcome) {
+  switch (outcome) {
+    case RecordOutcome::kIssued: return "issued";
+    case RecordOutcome::kIssuedEarlier:
+    case RecordOutcome::kDuplicate: return "duplicate";
+    case RecordOutcome::kOverAdmitted: return "over_admitted";
+    case RecordOutcome::kStale: return "stale";
+    case RecordOutcome::kUnknownCoupon:
+    case RecordOutcome::kMalformed: return "dead_letter";
+    case RecordOutcome::kBarrier: break;
+  }
+  return "";
+}
 
 }  // namespace
 
@@ -183,6 +216,7 @@ Recorder::Aftermath Recorder::Sort(std::span<const LogRecord> batch, std::span<c
       ++counts.dead;
     };
     const auto* claim = std::get_if<AdmittedClaim>(&batch[i].record);
+    if (claim != nullptr) LogTrace(*claim, fates[i], counts);
     if (const auto* refusal = std::get_if<absl::Status>(&fates[i])) {
       bury(absl::StrCat("the store refuses it: ", refusal->message()));
       if (claim != nullptr) aftermath.Settle(*claim);
@@ -220,6 +254,32 @@ Recorder::Aftermath Recorder::Sort(std::span<const LogRecord> batch, std::span<c
   }
   counts.published = static_cast<int64_t>(aftermath.issued.size());
   return aftermath;
+}
+
+/// Ends the trace of a claim whose caller keeps it: this is where it became a row, or did not.
+void Recorder::LogTrace(const AdmittedClaim& claim, const Fate& fate, Stats& counts) {
+  const std::optional<TraceIds> ids = SampledTrace(claim.trace_parent);
+  if (!ids) return;
+  if (!MayLogTrace()) {
+    ++counts.trace_lines_skipped;
+    return;
+  }
+  const auto* result = std::get_if<RecordResult>(&fate);
+  base::Log(base::Level::kInfo, "a traced claim was recorded",
+            {{"result", result != nullptr ? Name(result->outcome) : "dead_letter"},
+             {"coupon_id", claim.holder.coupon.value},
+             {"request_id", claim.request.ToString()},
+             {"trace_id", ids->trace},
+             {"span_id", ids->span}});
+}
+
+bool Recorder::MayLogTrace() {
+  const absl::Duration now = deps_.clock.Monotonic();
+  if (now - trace_second_ >= absl::Seconds(1)) {
+    trace_second_ = now;
+    trace_lines_ = 0;
+  }
+  return trace_lines_++ < options_.trace_lines_a_second;
 }
 
 void Recorder::Count(const Stats& counts) {
@@ -284,6 +344,7 @@ Recorder::Stats& Recorder::Stats::operator+=(const Stats& other) {
   published += other.published;
   for (size_t i = 0; i < row_delays.size(); ++i) row_delays[i] += other.row_delays[i];
   row_delay_sum += other.row_delay_sum;
+  trace_lines_skipped += other.trace_lines_skipped;
   return *this;
 }
 

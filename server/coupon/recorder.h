@@ -48,6 +48,9 @@ class Recorder {
     int refusals_max = 3;
     /// Recorded claims of which the gate could not be told yet; of more the reconciler tells it.
     size_t untold_max = 100000;
+    /// Log lines of traced claims in a second. Callers choose what is traced: without a bound,
+    /// those who trace everything would have a line of each claim.
+    int trace_lines_a_second = 100;
   };
 
   struct Deps {
@@ -74,6 +77,8 @@ class Recorder {
     /// took, the last for all above kRowDelayBounds; and the sum.
     std::array<int64_t, kRowDelayBounds.size() + 1> row_delays{};
     absl::Duration row_delay_sum;
+    /// Traced claims without a line: there were too many of them.
+    int64_t trace_lines_skipped = 0;
     /// When a batch was recorded last, or the log was seen to be empty.
     absl::Time last_success = absl::InfinitePast();
 
@@ -106,6 +111,8 @@ class Recorder {
   static absl::Status BlameTheRecords(std::span<const Fate> fates);
   absl::StatusOr<Fate> RecordAlone(const LogRecord& record);
   Aftermath Sort(std::span<const LogRecord> batch, std::span<const Fate> fates);
+  void LogTrace(const AdmittedClaim& claim, const Fate& fate, Stats& counts);
+  bool MayLogTrace();
   void Count(const Stats& counts);
   void NoteSuccess();
   absl::Status RememberAnnounced();
@@ -123,6 +130,8 @@ class Recorder {
   std::vector<Claim> untold_;
   bool gate_hears_ = true;
   int refusals_ = 0;
+  absl::Duration trace_second_ = -absl::InfiniteDuration();  // when it began
+  int trace_lines_ = 0;                                      // since then
 
   mutable std::mutex stats_mutex_;
   Stats stats_;  // guarded by stats_mutex_

@@ -71,7 +71,8 @@ class ClaimLog : public testing::TestWithParam<const char*> {
 };
 
 TEST_P(ClaimLog, DeliversAClaimWhole) {
-  const AdmittedClaim claim = ClaimOf(9223372036854775807);
+  AdmittedClaim claim = ClaimOf(9223372036854775807);
+  claim.trace_parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
   ASSERT_TRUE(backend_->log().Append({&claim, 1}).ok());
   const std::vector<LogRecord> records = Take(1);
   ASSERT_EQ(records.size(), 1u);
@@ -81,6 +82,7 @@ TEST_P(ClaimLog, DeliversAClaimWhole) {
   EXPECT_EQ(delivered.incarnation, claim.incarnation);
   EXPECT_EQ(delivered.generation, claim.generation);
   EXPECT_EQ(delivered.claimed_at, claim.claimed_at);
+  EXPECT_EQ(delivered.trace_parent, claim.trace_parent);
 }
 
 TEST_P(ClaimLog, KeepsTheOrderOfAUsersClaimsAndCountsUpwardsInAPartition) {

@@ -1,9 +1,25 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
 #include "support/coupon_pipeline.h"
 
 namespace ecom::tests {
 namespace {
+
+constexpr char kSampled[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+constexpr char kNotSampled[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02";
+
+std::vector<std::string> TraceLines(const base::LogCapture& log) {
+  std::vector<std::string> lines = log.Lines();
+  std::erase_if(lines, [](const std::string& line) {
+    return line.find("a traced claim was recorded") == std::string::npos;
+  });
+  return lines;
+}
 
 class Recorder : public testing::Test {
  protected:
@@ -11,6 +27,24 @@ class Recorder : public testing::Test {
     pipeline_.backend.PutCoupon(OpenCoupon(pipeline_.backend.clock(), 1, 10));
     // Before a test lets the store fail: arming needs the recorder.
     ASSERT_TRUE(pipeline_.reconciler.EnsureArmed({1}).ok());
+  }
+
+  /// Has a claim of each of these users recorded, by itself.
+  std::vector<coupon::RequestId> Record(int64_t first_user, int64_t last_user,
+                                        const std::string& trace_parent) {
+    std::vector<coupon::AdmittedClaim> claims;
+    std::vector<coupon::RequestId> requests;
+    for (int64_t user = first_user; user <= last_user; ++user) {
+      requests.push_back(coupon::RequestId::Random());
+      claims.push_back({.holder = {{1}, {user}},
+                        .request = requests.back(),
+                        .incarnation = "incarnation-1",
+                        .generation = {1},
+                        .trace_parent = trace_parent});
+    }
+    EXPECT_TRUE(pipeline_.backend.log().Append(claims).ok());
+    EXPECT_TRUE(pipeline_.Drain());
+    return requests;
   }
 
   bool NoReservationsLeft() {
@@ -105,6 +139,42 @@ TEST_F(Recorder, PublishesNothingForARepeatedAppend) {
   ASSERT_TRUE(pipeline_.backend.log().Append(again).ok());
   ASSERT_TRUE(pipeline_.Drain());
   EXPECT_EQ(pipeline_.feed.published().size(), 1u);
+}
+
+TEST_F(Recorder, LogsATracedClaimWithItsRequestAndTheTracesIds) {
+  const base::LogCapture log;
+  const std::vector<coupon::RequestId> requests = Record(1, 1, kSampled);
+  Record(2, 2, kNotSampled);
+  Record(3, 3, "");
+  const std::vector<std::string> lines = TraceLines(log);
+  ASSERT_EQ(lines.size(), 1u);
+  for (const std::string& field :
+       {std::string(R"("level":"info")"), std::string(R"("result":"issued")"),
+        R"("request_id":")" + requests[0].ToString() + '"',
+        std::string(R"("trace_id":"0af7651916cd43dd8448eb211c80319c")"),
+        std::string(R"("span_id":"b7ad6b7169203331")")}) {
+    EXPECT_NE(lines[0].find(field), std::string::npos) << field << " in " << lines[0];
+  }
+  EXPECT_EQ(pipeline_.recorder->stats().trace_lines_skipped, 0);
+}
+
+TEST_F(Recorder, LogsOfATracedClaimThatItBecameNoNewRow) {
+  const base::LogCapture log;
+  Record(1, 1, "");
+  Record(1, 1, kSampled);
+  const std::vector<std::string> lines = TraceLines(log);
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_NE(lines[0].find(R"("result":"duplicate")"), std::string::npos) << lines[0];
+}
+
+TEST_F(Recorder, LogsNoMoreThanAHundredTracedClaimsASecondAndCountsTheOthers) {
+  const base::LogCapture log;
+  Record(1, 150, kSampled);
+  EXPECT_EQ(TraceLines(log).size(), 100u);
+  EXPECT_EQ(pipeline_.recorder->stats().trace_lines_skipped, 50);
+  pipeline_.backend.clock().Advance(absl::Seconds(1));
+  Record(151, 151, kSampled);
+  EXPECT_EQ(TraceLines(log).size(), 101u);
 }
 
 TEST_F(Recorder, KeepsAClaimOnNoCouponAsADeadLetter) {

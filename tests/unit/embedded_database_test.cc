@@ -143,6 +143,7 @@ TEST_F(EmbeddedDatabase, BringsAFileOfVersion1ToTheSameTablesAsANewOne) {
       "DROP INDEX products_by_version; ALTER TABLE products DROP COLUMN version;"
       "DROP TABLE gate_barriers; DROP TABLE log_partitions; DROP TABLE dead_letters;"
       "ALTER TABLE coupons DROP COLUMN gate_home;"
+      "ALTER TABLE claim_log DROP COLUMN trace_parent;"
       "ALTER TABLE coupons ADD COLUMN passed_barrier INTEGER NOT NULL DEFAULT 0;"
       "INSERT INTO coupons (id, name, total_quantity, available_quantity, starts_at_us, ends_at_us,"
       " gate_generation, passed_barrier) VALUES (7, 'a', 1, 1, 0, 1, 5, 4);"

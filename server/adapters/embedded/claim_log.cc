@@ -16,14 +16,15 @@ using coupon::LogRecord;
 
 absl::Status EmbeddedClaimLog::Insert(std::span<const AdmittedClaim> claims) {
   absl::Status durable = database_.Write([claims](Connection& connection) -> absl::Status {
-    ASSIGN_OR_RETURN(Statement insert,
-                     connection.Prepare("INSERT INTO claim_log (coupon_id, user_id, request_id, "
-                                        "incarnation, gate_generation, claimed_at_us) "
-                                        "VALUES (?, ?, ?, ?, ?, ?)"));
+    ASSIGN_OR_RETURN(
+        Statement insert,
+        connection.Prepare("INSERT INTO claim_log (coupon_id, user_id, request_id, "
+                           "incarnation, gate_generation, claimed_at_us, trace_parent) "
+                           "VALUES (?, ?, ?, ?, ?, ?, ?)"));
     for (const AdmittedClaim& claim : claims) {
       const std::string request = claim.request.ToString();
       insert.Bind(claim.holder.coupon.value, claim.holder.user.value, request, claim.incarnation,
-                  claim.generation.value, claim.claimed_at);
+                  claim.generation.value, claim.claimed_at, claim.trace_parent);
       RETURN_IF_ERROR(insert.Run());
       insert.Reset();
     }
@@ -76,7 +77,7 @@ absl::StatusOr<std::vector<LogRecord>> EmbeddedClaimLog::ReadNext(int records_ma
   RETURN_IF_ERROR(database_.Read([&](Connection& connection) -> absl::Status {
     ASSIGN_OR_RETURN(Statement select,
                      connection.Prepare("SELECT position, coupon_id, user_id, request_id, "
-                                        "incarnation, gate_generation, claimed_at_us "
+                                        "incarnation, gate_generation, claimed_at_us, trace_parent "
                                         "FROM claim_log WHERE position > ? "
                                         "ORDER BY position LIMIT ?"));
     select.Bind(delivered_, records_max);
@@ -104,7 +105,7 @@ absl::StatusOr<std::vector<LogRecord>> EmbeddedClaimLog::ReadNext(int records_ma
                                     .incarnation = std::string(select.Text(4)),
                                     .generation = generation,
                                     .claimed_at = select.Time(6),
-                                    .trace_parent = ""};
+                                    .trace_parent = std::string(select.Text(7))};
     }
   }));
   if (!records.empty()) delivered_ = records.back().position;

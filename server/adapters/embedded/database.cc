@@ -155,6 +155,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Create(Options options) {
     ASSIGN_OR_RETURN(auto writer, OpenConnection(options.path, SQLITE_OPEN_READWRITE));
     if (version == 1) RETURN_IF_ERROR(writer->Execute(kMigrationTo2));
     if (version == 1 || version == 2) RETURN_IF_ERROR(writer->Execute(kMigrationTo3));
+    if (version >= 1 && version <= 3) RETURN_IF_ERROR(writer->Execute(kMigrationTo4));
     std::vector<std::unique_ptr<Connection>> readers;
     for (int i = 0; i < kReaders; ++i) {
       ASSIGN_OR_RETURN(auto reader, OpenConnection(options.path, SQLITE_OPEN_READWRITE));

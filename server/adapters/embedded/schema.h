@@ -8,7 +8,7 @@ namespace ecom::adapters::embedded {
 inline constexpr uint32_t kApplicationId = 0x65636f6d;
 
 /// The version of kSchema; a file of a higher one is refused.
-inline constexpr uint32_t kSchemaVersion = 3;
+inline constexpr uint32_t kSchemaVersion = 4;
 
 /// Brings a file of version 1 to version 2, in one transaction.
 inline constexpr char kMigrationTo2[] = R"sql(
@@ -47,11 +47,19 @@ PRAGMA user_version = 3;
 COMMIT;
 )sql";
 
+/// Brings a file of version 3 to version 4, in one transaction.
+inline constexpr char kMigrationTo4[] = R"sql(
+BEGIN;
+ALTER TABLE claim_log ADD COLUMN trace_parent TEXT NOT NULL DEFAULT '';
+PRAGMA user_version = 4;
+COMMIT;
+)sql";
+
 /// Makes an empty data file. Times are microseconds since 1970 UTC, money is hundredths of a won.
 inline constexpr char kSchema[] = R"sql(
 BEGIN;
 PRAGMA application_id = 0x65636f6d;
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 
 CREATE TABLE coupons (
   id INTEGER PRIMARY KEY CHECK (id > 0),
@@ -105,7 +113,8 @@ CREATE TABLE claim_log (
   request_id TEXT,
   incarnation TEXT,
   gate_generation INTEGER NOT NULL,
-  claimed_at_us INTEGER
+  claimed_at_us INTEGER,
+  trace_parent TEXT NOT NULL DEFAULT ''
 );
 
 -- Log records that can become no row, for a person to look at.
