@@ -11,12 +11,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"ecom/gateway/config"
 	"ecom/gateway/edge"
 	"ecom/gateway/lane"
 	"ecom/gateway/limit"
 	"ecom/gateway/obs"
 	"ecom/gateway/rest"
+	"ecom/gateway/tracing"
 	"ecom/gateway/upstream"
 )
 
@@ -34,7 +37,8 @@ type Gateway struct {
 	log      *slog.Logger
 	upstream *upstream.Upstream
 	lanes    *lane.Conn
-	copies   *edge.Products // nil: none are wanted
+	copies   *edge.Products  // nil: none are wanted
+	traces   *tracing.Traces // nil: none are wanted
 	api      *rest.Handler
 	draining atomic.Bool
 
@@ -74,9 +78,16 @@ func New(c config.Config, build obs.Build, log *slog.Logger) (_ *Gateway, err er
 		metrics.WatchEdge(g.copies.Len)
 		server = g.copies
 	}
+	var tracer trace.Tracer
+	if c.TracesEndpoint != "" {
+		if g.traces, err = tracing.New(tracing.Usual(c.TracesEndpoint, build.Name, build.Version, metrics, log)); err != nil {
+			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT: %w", err)
+		}
+		tracer = g.traces.Tracer()
+	}
 	g.api, err = rest.New(rest.Options{
 		Zone: c.Zone, UpstreamTimeout: c.UpstreamTimeout, InFlightMax: c.InFlightMax,
-		BodyBytesMax: limit.BodyBytesMax, CacheMaxAge: c.CacheMaxAge, Observe: metrics, Log: log,
+		BodyBytesMax: limit.BodyBytesMax, CacheMaxAge: c.CacheMaxAge, Observe: metrics, Tracer: tracer, Log: log,
 	}, server)
 	if err != nil {
 		return nil, err
@@ -112,8 +123,9 @@ func (g *Gateway) notReady(ctx context.Context) string {
 
 // Run serves until ctx is done, then stops in this order: not ready; every answer asks its
 // connection to close; after the grace no connection is accepted; requests in flight finish; views
-// that were shown from copies are reported; the connection to the server and the admin address close. It returns nil after a clean stop, and an
-// error when serving failed or requests had to be cut off.
+// that were shown from copies are reported; the connection to the server and the admin address close;
+// the last spans go to the collector. It returns nil after a clean stop, and an error when serving
+// failed or requests had to be cut off.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer g.close()
 	failed := make(chan error, 2)
@@ -194,5 +206,8 @@ func (g *Gateway) close() {
 	}
 	if g.upstream != nil {
 		_ = g.upstream.Close()
+	}
+	if g.traces != nil {
+		g.traces.Close()
 	}
 }

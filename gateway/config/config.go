@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -39,6 +40,7 @@ type Config struct {
 	Lanes           int           // streams that carry calls to each server; 0: one HTTP/2 stream a call
 	CopyAgeMax      time.Duration // how old a product may be that is answered from a copy; 0: there are none
 	CacheMaxAge     time.Duration // how long others may answer with a product without asking; 0: not at all
+	TracesEndpoint  string        // base URL of the OTLP collector that gets spans; empty: there are none
 }
 
 // ErrHelp says that the user asked for --help or --print-config, which was printed.
@@ -97,6 +99,8 @@ func settings(r *raw) []setting {
 			duration(func(c *Config) *time.Duration { return &c.CopyAgeMax }, 0, time.Second)},
 		{"ECOM_PRODUCT_CACHE_MAX_AGE", "0s", "how long browsers and CDNs may show a product without asking, and without counting, 0s to 1h",
 			duration(func(c *Config) *time.Duration { return &c.CacheMaxAge }, 0, time.Hour)},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "", "base URL of a collector that gets a span of each sampled request, by OTLP over HTTP (default: no spans)",
+			func(c *Config, v string) error { c.TracesEndpoint = v; return checkCollector(v) }},
 	}
 }
 
@@ -294,15 +298,15 @@ func usage(out io.Writer, known []setting) error {
 		"Each setting is a flag, an environment variable, or a `name = value` line of the file that\n" +
 		"--config or ECOM_CONFIG names; the first of these wins.\n\n")
 	for _, s := range known {
-		fmt.Fprintf(&text, "  %-26s %-26s %s", flagName(s.name), s.name, s.help)
+		fmt.Fprintf(&text, "  %-29s %-27s %s", flagName(s.name), s.name, s.help)
 		if s.value != "" {
 			fmt.Fprintf(&text, " (default %s)", s.value)
 		}
 		text.WriteByte('\n')
 	}
-	fmt.Fprintf(&text, "  %-26s %-26s %s\n", "--config", "ECOM_CONFIG", "file with settings")
-	fmt.Fprintf(&text, "  %-26s %-26s %s\n", "--print-config", "", "prints the settings and where each is from, and exits")
-	fmt.Fprintf(&text, "  %-26s %-26s %s\n", "--help", "", "prints this, and exits")
+	fmt.Fprintf(&text, "  %-29s %-27s %s\n", "--config", "ECOM_CONFIG", "file with settings")
+	fmt.Fprintf(&text, "  %-29s %-27s %s\n", "--print-config", "", "prints the settings and where each is from, and exits")
+	fmt.Fprintf(&text, "  %-29s %-27s %s\n", "--help", "", "prints this, and exits")
 	_, err := io.WriteString(out, text.String())
 	return err
 }
@@ -330,6 +334,20 @@ func checkTargets(v string) error {
 		if err := checkAddr(target); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func checkCollector(v string) error {
+	if v == "" {
+		return nil
+	}
+	u, err := url.Parse(v)
+	if err != nil {
+		return err
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return errors.New("must be of the form http://host:port")
 	}
 	return nil
 }

@@ -95,6 +95,8 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"--http-addr=8080", "--http-addr=127.0.0.1", "--http-addr=127.0.0.1:http", "--http-addr=127.0.0.1:65536", "--http-addr=127.0.0.1:-1",
 		"--tz=", "--tz=Local", "--tz=Asia/Soul", "--tz=../etc/passwd", "--log-level=INFO", "--log-level=info+1",
 		"--http-connections-max=1e3", "--http-connections-max=100001", "--drain-timeout=-1s", "--config=/no/such/file", "--server-target=nowhere",
+		"--otel-exporter-otlp-endpoint=127.0.0.1:4318", "--otel-exporter-otlp-endpoint=grpc://127.0.0.1:4317", "--otel-exporter-otlp-endpoint=http://",
+		"--otel-exporter-otlp-endpoint=http://a/?b", "--otel-exporter-otlp-endpoint=http://a:b",
 	} {
 		if _, err := Load([]string{arg}, nil, &strings.Builder{}); err == nil || errors.Is(err, ErrHelp) {
 			t.Errorf("%s was accepted: %v", arg, err)

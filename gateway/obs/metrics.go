@@ -18,6 +18,7 @@ type Metrics struct {
 	inFlight prometheus.Gauge
 	lanes    laneMetrics
 	edge     edgeMetrics
+	traces   traceMetrics
 }
 
 // NewMetrics makes metrics of its own registry, with those of process, runtime and build.
@@ -37,6 +38,7 @@ func NewMetrics(build Build) *Metrics {
 	}
 	m.lanes = newLaneMetrics(m.registry)
 	m.edge = newEdgeMetrics(m.registry)
+	m.traces = newTraceMetrics(m.registry)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "ecom_build_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"process": build.Name, "version": build.Version, "commit": build.Commit},

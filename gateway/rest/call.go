@@ -83,9 +83,6 @@ func (c *call) read(r *http.Request) *problem {
 		c.ifNoneMatch = r.Header["If-None-Match"]
 	}
 	c.promises = c.route.postIsAPromise && r.Method == http.MethodPost
-	if values := r.Header["Traceparent"]; len(values) == 1 && validTraceparent(values[0]) {
-		c.traceparent = values[0]
-	}
 	return nil
 }
 

@@ -185,6 +185,14 @@ func (q *listQuery) set(key, value string) bool {
 	return false
 }
 
+// readTraceparent wants exactly one header line; what is malformed is none.
+func readTraceparent(values []string) string {
+	if len(values) != 1 || !validTraceparent(values[0]) {
+		return ""
+	}
+	return values[0]
+}
+
 // validTraceparent tells whether s is a W3C trace context of a version whose layout is known:
 // version, trace id, parent id, flags; lower-case hex; the ids not all zero.
 func validTraceparent(s string) bool {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
@@ -32,6 +33,7 @@ type Options struct {
 	BodyBytesMax    int64          // of a request; no route reads a body
 	CacheMaxAge     time.Duration  // how long others may answer with a product without asking
 	Observe         Observer
+	Tracer          trace.Tracer // of requests' spans; nil: there are none
 	Log             *slog.Logger
 }
 
@@ -91,6 +93,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Context: context.Background(), request: r.Context(), answer: answer{ResponseWriter: w}, requestID: newRequestID(),
 	}
 	a := &c.answer
+	var span trace.Span // nil: none
 	h.options.Observe.Begin()
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -100,6 +103,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		h.options.Observe.End(r.Method, c.routeName(), a.status, time.Since(began))
+		if span != nil {
+			endSpan(span, a.status)
+		}
 	}()
 
 	header := w.Header()
@@ -108,7 +114,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.draining.Load() {
 		header["Connection"] = []string{"close"}
 	}
-	if p := h.accept(a, r, c); p != nil {
+	c.traceparent = readTraceparent(r.Header["Traceparent"])
+	p := h.accept(a, r, c)
+	if h.options.Tracer != nil {
+		span = c.startSpan(h.options.Tracer, r, began)
+	}
+	if p != nil {
 		p.write(a)
 		return
 	}

@@ -68,6 +68,7 @@ constexpr std::string_view kGatewayOnly[] = {
     "ECOM_LANES",
     "ECOM_PRODUCT_CACHE_MAX_AGE",
     "ECOM_PRODUCT_COPY_AGE_MAX",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
 };
 
 constexpr int kPortMax = 65535;

@@ -184,7 +184,7 @@ func inherited() []string {
 			"COUPON_STOCK", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "MAKE_TERMOUT", "MAKE_TERMERR":
 			continue
 		}
-		if !strings.HasPrefix(name, "ECOM_") {
+		if !strings.HasPrefix(name, "ECOM_") && !strings.HasPrefix(name, "OTEL_") {
 			env = append(env, setting)
 		}
 	}
