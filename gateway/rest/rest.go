@@ -192,8 +192,8 @@ func (h *Handler) writeError(ctx context.Context, _ *runtime.ServeMux, _ runtime
 
 // writeRoutingError is for requests that our routes let through and the generated ones do not:
 // there are none as long as the two agree, which a test sees to.
-func (h *Handler) writeRoutingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, status int) {
-	h.options.Log.Error("routes disagree", "method", r.Method, "path", r.URL.Path, "status", status)
+func (h *Handler) writeRoutingError(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, status int) {
+	h.options.Log.Error("routes disagree", "request_id", callFrom(ctx).requestID, "method", r.Method, "path", r.URL.Path, "status", status)
 	internalError.write(w)
 }
 

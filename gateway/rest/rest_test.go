@@ -24,7 +24,7 @@ import (
 func withInfo(t *testing.T, code codes.Code, domain, contractCode string) error {
 	t.Helper()
 	s, err := status.New(code, "secret").WithDetails(&errdetails.ErrorInfo{
-		Reason: "REASON", Domain: domain, Metadata: map[string]string{"code": contractCode},
+		Reason: "REASON", Domain: domain, Metadata: map[string]string{"code": contractCode, "request_id": "secret"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +137,17 @@ func TestAPanicAndAnImpossibleAnswerAre500AndLogged(t *testing.T) {
 				t.Errorf("logged %q", logged.String())
 			}
 		})
+	}
+}
+
+func TestRoutesThatDisagreeAreLoggedWithTheRequest(t *testing.T) {
+	var logged strings.Builder
+	h := newHandler(t, connFunc(nil), slog.New(slog.NewTextHandler(&logged, nil)))
+	w := httptest.NewRecorder()
+	c := &call{Context: context.Background(), requestID: "7"}
+	h.writeRoutingError(c, nil, nil, w, httptest.NewRequest("GET", "/products/1", nil), 404)
+	if w.Code != 500 || !strings.Contains(logged.String(), "request_id=7") {
+		t.Errorf("got %d, logged %q", w.Code, logged.String())
 	}
 }
 

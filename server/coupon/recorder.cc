@@ -208,14 +208,16 @@ Recorder::Aftermath Recorder::Sort(std::span<const LogRecord> batch, std::span<c
   Stats& counts = aftermath.counts;
   const absl::Time now = deps_.clock.Now();
   for (size_t i = 0; i < batch.size(); ++i) {
+    const auto* claim = std::get_if<AdmittedClaim>(&batch[i].record);
     const auto bury = [&](std::string reason) {
-      base::Log(
-          base::Level::kError, "a log record can become no row; it is kept as a dead letter",
-          {{"partition", batch[i].partition}, {"position", batch[i].position}, {"reason", reason}});
+      base::Log(base::Level::kError, "a log record can become no row; it is kept as a dead letter",
+                {{"partition", batch[i].partition},
+                 {"position", batch[i].position},
+                 {"request_id", claim != nullptr ? claim->request.ToString() : ""},
+                 {"reason", reason}});
       aftermath.dead.push_back({.record = batch[i], .reason = std::move(reason)});
       ++counts.dead;
     };
-    const auto* claim = std::get_if<AdmittedClaim>(&batch[i].record);
     if (claim != nullptr) LogTrace(*claim, fates[i], counts);
     if (const auto* refusal = std::get_if<absl::Status>(&fates[i])) {
       bury(absl::StrCat("the store refuses it: ", refusal->message()));

@@ -47,7 +47,7 @@ class Call {
   /// The caller's deadline on `clock`'s monotonic time.
   virtual absl::Duration Deadline(const base::Clock& clock) const = 0;
 
-  /// The id that the gateway gave to the request; empty for a direct call.
+  /// The id that the gateway gave to the request, or whatever a direct caller sent; empty: none.
   virtual std::string RequestTag() const = 0;
 
   /// The W3C trace context of the request; empty: none.
@@ -60,7 +60,7 @@ class Call {
   }
   /// Sends an error. The call must not be touched afterwards.
   void Finish(Error error) {
-    CountEnd(ToGrpc(error).error_code());
+    CountEnd(CodeOf(error));
     Send(error);
   }
 

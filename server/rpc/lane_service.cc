@@ -64,8 +64,9 @@ class Lane final : public LaneAnswers {
   }
 
   void Answer(LaneCall& call, Error error) override {
+    google::rpc::Status status = ToRpcStatus(error, call.request_id);
     std::unique_lock lock(mutex_);
-    if (EndCall(call)) AddStatus(call.id, ToRpcStatus(error));
+    if (EndCall(call)) AddStatus(call.id, std::move(status));
     Send(lock);
   }
 
@@ -157,7 +158,7 @@ class Lane final : public LaneAnswers {
         return true;
       }
       if (!Enter()) {
-        Refuse(message, ToRpcStatus(Error::kUnavailable));
+        Refuse(message, ToRpcStatus(Error::kUnavailable, message.request_id()));
         return true;
       }
       call = TakeCall(message.method());
@@ -248,8 +249,8 @@ class Lane final : public LaneAnswers {
     return answer;
   }
 
-  void AddStatus(uint64_t id, const google::rpc::Status& status) {
-    *AddAnswer(id, status.ByteSizeLong()).mutable_status() = status;
+  void AddStatus(uint64_t id, google::rpc::Status status) {
+    *AddAnswer(id, status.ByteSizeLong()).mutable_status() = std::move(status);
   }
 
   /// Asks for the next frame, unless the lane ends or too many answers wait. Of a lane that drains,

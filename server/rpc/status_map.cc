@@ -1,5 +1,6 @@
 #include "rpc/status_map.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -52,31 +53,43 @@ google::rpc::Status Build(const Row& row) {
   return status;
 }
 
-struct Statuses {
-  google::rpc::Status rpc;
-  grpc::Status grpc;
-};
+using Statuses = std::array<google::rpc::Status, kRows.size()>;
 
-std::array<Statuses, kRows.size()> BuildAll() {
-  std::array<Statuses, kRows.size()> all;
-  for (const Row& row : kRows) {
-    Statuses& statuses = all[static_cast<size_t>(row.error)];
-    statuses.rpc = Build(row);
-    statuses.grpc = {row.status, row.message, statuses.rpc.SerializeAsString()};
-  }
+Statuses BuildAll() {
+  Statuses all;
+  for (const Row& row : kRows) all[static_cast<size_t>(row.error)] = Build(row);
   return all;
 }
 
-const Statuses& Of(Error error) {
-  static const auto& all = *new std::array<Statuses, kRows.size()>(BuildAll());
-  return all[static_cast<size_t>(error)];
+const Row& RowOf(Error error) { return kRows[static_cast<size_t>(error)]; }
+
+/// A direct caller chooses the id, and what is no UTF-8 would make the whole answer unreadable.
+bool CanBeShown(std::string_view request_id) {
+  constexpr size_t kCharsMax = 128;
+  return !request_id.empty() && request_id.size() <= kCharsMax &&
+         std::all_of(request_id.begin(), request_id.end(),
+                     [](char c) { return c >= 0x21 && c <= 0x7e; });
 }
 
 }  // namespace
 
-const grpc::Status& ToGrpc(Error error) { return Of(error).grpc; }
+grpc::StatusCode CodeOf(Error error) { return RowOf(error).status; }
 
-const google::rpc::Status& ToRpcStatus(Error error) { return Of(error).rpc; }
+grpc::Status ToGrpc(Error error, std::string_view request_id) {
+  const Row& row = RowOf(error);
+  return {row.status, row.message, ToRpcStatus(error, request_id).SerializeAsString()};
+}
+
+google::rpc::Status ToRpcStatus(Error error, std::string_view request_id) {
+  static const auto& all = *new Statuses(BuildAll());
+  google::rpc::Status status = all[static_cast<size_t>(error)];
+  if (!CanBeShown(request_id)) return status;
+  google::rpc::ErrorInfo more;
+  (*more.mutable_metadata())["request_id"] = std::string(request_id);
+  // Encoded messages that follow one another are one message with the fields of both.
+  more.AppendToString(status.mutable_details(0)->mutable_value());
+  return status;
+}
 
 Error ToError(const absl::Status& status) {
   switch (status.code()) {

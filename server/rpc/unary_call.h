@@ -107,7 +107,7 @@ class UnaryMethod {
       finishing_ = true;
       responder_->Finish(this->response_, grpc::Status::OK, this);
     }
-    void Send(Error error) override { Fail(ToGrpc(error)); }
+    void Send(Error error) override { Fail(ToGrpc(error, RequestTag())); }
 
     void Fail(const grpc::Status& status) {
       finishing_ = true;

@@ -96,6 +96,22 @@ TEST_P(CouponService, AnswersEachErrorWithItsStatusAndCode) {
   }
 }
 
+TEST_P(CouponService, NamesTheRequestInAnError) {
+  request_id_ = "0af7651916cd43dd8448eb211c80319c";
+  const grpc::Status refused = Issue(99, 1);
+  EXPECT_EQ(CodeOf(refused, "COUPON_NOT_FOUND"), "CP103");
+  EXPECT_EQ(InfoOf(refused).metadata().at("request_id"), request_id_);
+}
+
+TEST_P(CouponService, NamesNoRequestWhoseIdCannotBeShown) {
+  for (const std::string& id : {std::string(), std::string(129, 'x'), std::string("a b")}) {
+    request_id_ = id;
+    const grpc::Status refused = Issue(99, 1);
+    EXPECT_EQ(CodeOf(refused, "COUPON_NOT_FOUND"), "CP103") << id;
+    EXPECT_FALSE(InfoOf(refused).metadata().contains("request_id")) << id;
+  }
+}
+
 TEST_P(CouponService, RefusesARequestThatIsTooLarge) {
   EXPECT_EQ(Issue(1, 1, std::string(16 * 1024, 'k')).error_code(),
             grpc::StatusCode::RESOURCE_EXHAUSTED);

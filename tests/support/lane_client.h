@@ -34,8 +34,10 @@ class LaneClient {
 
   grpc::Status Call(const std::string& method, const google::protobuf::Message& request,
                     google::protobuf::Message& response,
-                    absl::Duration timeout = absl::ZeroDuration()) {
+                    absl::Duration timeout = absl::ZeroDuration(),
+                    const std::string& request_id = "") {
     lane::v1::Call call;
+    call.set_request_id(request_id);
     call.set_payload(request.SerializeAsString());
     call.set_timeout_us(absl::ToInt64Microseconds(timeout));
     const lane::v1::Answer answer = Await(Send(method, std::move(call)));

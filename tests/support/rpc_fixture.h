@@ -61,8 +61,9 @@ class RpcFixture : public testing::TestWithParam<Transport> {
   grpc::Status Call(const char* method, const Request& request, Response& response,
                     absl::Duration timeout = absl::ZeroDuration()) {
     response.Clear();
-    if (lane_) return lane_->Call(method, request, response, timeout);
+    if (lane_) return lane_->Call(method, request, response, timeout, request_id_);
     grpc::ClientContext context;
+    if (!request_id_.empty()) context.AddMetadata("x-request-id", request_id_);
     if (timeout > absl::ZeroDuration()) {
       context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMicroseconds(timeout));
     }
@@ -83,17 +84,25 @@ class RpcFixture : public testing::TestWithParam<Transport> {
 
   /// The REST contract's code that an error carries, such as "CP101"; checks the rest of it.
   static std::string CodeOf(const grpc::Status& status, const std::string& reason) {
-    google::rpc::Status details;
-    EXPECT_TRUE(details.ParseFromString(status.error_details()));
-    EXPECT_EQ(details.code(), status.error_code());
-    EXPECT_EQ(details.message(), status.error_message());
-    google::rpc::ErrorInfo info;
-    if (details.details_size() != 1 || !details.details(0).UnpackTo(&info)) return "no ErrorInfo";
+    const google::rpc::ErrorInfo info = InfoOf(status);
+    if (!info.metadata().contains("code")) return "no code";
     EXPECT_EQ(info.domain(), "ecom");
     EXPECT_EQ(info.reason(), reason);
     return info.metadata().at("code");
   }
 
+  /// What an error carries; empty: nothing.
+  static google::rpc::ErrorInfo InfoOf(const grpc::Status& status) {
+    google::rpc::Status details;
+    EXPECT_TRUE(details.ParseFromString(status.error_details()));
+    EXPECT_EQ(details.code(), status.error_code());
+    EXPECT_EQ(details.message(), status.error_message());
+    google::rpc::ErrorInfo info;
+    EXPECT_TRUE(details.details_size() == 1 && details.details(0).UnpackTo(&info));
+    return info;
+  }
+
+  std::string request_id_;  // of the calls to come; empty: none
   CouponPipeline pipeline_;
   adapters::embedded::EmbeddedProductStore products_{pipeline_.backend.database(),
                                                      pipeline_.backend.clock()};
