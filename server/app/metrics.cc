@@ -127,8 +127,8 @@ void AddByCode(std::vector<Sample>& samples, const std::vector<ClientMetric::Lab
                const char* code_label, const base::CallStats::Snapshot& calls, size_t first_code) {
   for (size_t code = first_code; code < calls.by_code.size(); ++code) {
     if (!IsShown(code, calls.by_code[code])) continue;
-    Sample& sample = samples.emplace_back(labels, calls.by_code[code]);
-    sample.labels.push_back({code_label, kCodeNames[code]});
+    samples.push_back({labels, calls.by_code[code]});
+    samples.back().labels.push_back({code_label, kCodeNames[code]});
   }
 }
 

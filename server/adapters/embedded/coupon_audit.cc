@@ -83,7 +83,7 @@ absl::StatusOr<std::unique_ptr<EmbeddedCouponAudit>> EmbeddedCouponAudit::Open(
 absl::Status EmbeddedCouponAudit::Read(absl::FunctionRef<absl::Status(Connection&)> read) {
   std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(connection_->Run("BEGIN"));
-  const absl::Status status = read(*connection_);
+  absl::Status status = read(*connection_);
   const absl::Status ended = connection_->Run("COMMIT");
   if (status.ok() ? ended.ok() : absl::IsResourceExhausted(status)) return status;
   return absl::UnavailableError((status.ok() ? ended : status).message());
