@@ -128,7 +128,7 @@ ordered_json JsonOf(const Step& step) {
   ordered_json json = {{"step", step.what}};
   if (step.at) json["at"] = TimeText(*step.at);
   for (const auto& [name, value] : step.fields) {
-    std::visit([&](const auto& held) { json[name] = held; }, value);
+    std::visit([&json, &key = name](const auto& held) { json[key] = held; }, value);
   }
   json["text"] = step.text;
   return json;

@@ -26,7 +26,7 @@ ViewWriter::~ViewWriter() { Stop().IgnoreError(); }
 
 absl::Status ViewWriter::WriteAll() {
   std::lock_guard round_lock(round_mutex_);
-  const absl::Status written = WriteRound();
+  absl::Status written = WriteRound();
   if (written.ok() == failing_) {
     failing_ = !written.ok();
     if (failing_) {
