@@ -13,6 +13,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -185,12 +186,13 @@ class KafkaServer {
     }
     Check(rd_kafka_assign(client.get(), list.get()), "assign");
     std::map<int32_t, std::vector<KafkaRecord>> partitions;
-    for (int open = list->cnt; open > 0;) {
+    std::set<int32_t> at_end;  // a partition may say so more than once
+    while (std::cmp_less(at_end.size(), list->cnt)) {
       const std::unique_ptr<rd_kafka_message_t, decltype(&rd_kafka_message_destroy)> message(
           rd_kafka_consumer_poll(client.get(), kTimeoutMs), rd_kafka_message_destroy);
       if (!message) Die("a topic was not read to its end");
       if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        --open;
+        at_end.insert(message->partition);
       } else {
         Check(message->err, "read");
         partitions[message->partition].push_back(RecordOf(*message));
