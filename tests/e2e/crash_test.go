@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ecom/tests/campaign"
+	"ecom/tests/cases"
 	"ecom/tests/ledger"
 	"ecom/tests/stack"
 )
@@ -182,7 +183,7 @@ func TestFrozenServerIsAnsweredByTheDeadlineAndTheSameKeySettlesIt(t *testing.T)
 	}
 	user, key := "userId: 77", "Idempotency-Key: frozen"
 	response := send(t, s.HTTP, "POST", "/coupons/1/issue", user, key)
-	if code := errorBody.FindSubmatch(response.Body); response.Status != 504 || code == nil || string(code[1]) != "CM504" {
+	if response.Status != 504 || cases.ErrorCode(string(response.Body)) != "CM504" {
 		t.Errorf("%d %s, want CM504", response.Status, response.Body)
 	}
 	if err := thaw(server); err != nil {
