@@ -4,6 +4,8 @@
 //	ledger snapshot embedded --data-dir DIR
 //	ledger snapshot stack --mysql-url URL [--redis-url URL] [--kafka-brokers LIST] [--coupon ID]...
 //
+// --config FILE names a file of the server's settings instead of --mysql-url, so that its password is not seen.
+//
 // It exits with 0 when every invariant holds, 1 when one is broken, 2 when it cannot judge.
 package main
 
@@ -17,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 
 	"ecom/tests/ledger"
 )
@@ -30,7 +33,7 @@ const (
 const usage = `usage:
   ledger check --journal FILE [--journal FILE]... --state FILE [-o text|json] [--users-max N]
   ledger snapshot embedded --data-dir DIR
-  ledger snapshot stack --mysql-url URL [--redis-url URL] [--kafka-brokers LIST] [--coupon ID]...
+  ledger snapshot stack --mysql-url URL|--config FILE [--redis-url URL] [--kafka-brokers LIST] [--coupon ID]...
 `
 
 func main() {
@@ -146,6 +149,7 @@ func snapshotStack(ctx context.Context, args []string, stdout io.Writer) error {
 	var addrs ledger.StackAddrs
 	var coupons []int64
 	flags.StringVar(&addrs.MySQLURL, "mysql-url", "", "")
+	flags.Func("config", "", func(path string) (err error) { addrs.MySQLURL, err = readMySQLURL(path); return err })
 	flags.StringVar(&addrs.RedisURL, "redis-url", "", "")
 	flags.StringVar(&addrs.KafkaBrokers, "kafka-brokers", "", "")
 	flags.Func("coupon", "", func(text string) error {
@@ -160,4 +164,18 @@ func snapshotStack(ctx context.Context, args []string, stdout io.Writer) error {
 		return fmt.Errorf("snapshot needs a MySQL\n%s", usage)
 	}
 	return ledger.SnapshotStack(ctx, addrs, stdout, coupons...)
+}
+
+// readMySQLURL reads MYSQL_URL of a file of the server's settings.
+func readMySQLURL(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, value, _ := strings.Cut(line, "="); strings.TrimSpace(name) == "MYSQL_URL" {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	return "", fmt.Errorf("%s: no MYSQL_URL", path)
 }

@@ -28,6 +28,7 @@ func TestLedgerCommandAnswersWithItsExitCode(t *testing.T) {
 		return path
 	}
 	journal, cut := file("journal", promise), file("cut", promise[:20])
+	settings := file("settings", "# a stack\nMYSQL_URL = http://127.0.0.1/x\n")
 	good, bad := file("good", kept), file("bad", broken)
 	for _, test := range []struct {
 		name string
@@ -49,6 +50,9 @@ func TestLedgerCommandAnswersWithItsExitCode(t *testing.T) {
 		{"a snapshot of nowhere", []string{"snapshot", "embedded"}, 2},
 		{"a snapshot of a stack nowhere", []string{"snapshot", "stack"}, 2},
 		{"a snapshot of a stack by a foreign URL", []string{"snapshot", "stack", "--mysql-url", "http://127.0.0.1/x"}, 2},
+		{"a snapshot of a stack by settings without one", []string{"snapshot", "stack", "--config", good}, 2},
+		{"a snapshot of a stack by settings nowhere", []string{"snapshot", "stack", "--config", dir + "/none"}, 2},
+		{"a snapshot of a stack by settings of a foreign URL", []string{"snapshot", "stack", "--config", settings}, 2},
 		{"a snapshot of no number", []string{"snapshot", "stack", "--mysql-url", "mysql://a@b/c", "--coupon", "x"}, 2},
 		{"no command", nil, 2},
 		{"an unknown command", []string{"judge"}, 2},
