@@ -11,7 +11,10 @@ SETTINGS := HTTP_ADDR GRPC_ADDR ADMIN_ADDR GATEWAY_ADMIN_ADDR DATA_DIR TZ BACKEN
   CACHE_URL KAFKA_BROKERS MYSQL_URL COUPON_STOCK
 RELEASE := build/release
 BIN := $(RELEASE)/bin
+# The environment may name it, where there are only the sources.
+ifndef COMMIT
 COMMIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+endif
 VERSION := $(shell awk '$$2 == "VERSION" { print $$3; exit }' CMakeLists.txt)
 
 # A Go that `make setup` had to fetch goes before the machine's.
@@ -23,11 +26,17 @@ SETUP := build/setup.stamp
 SETUP_STACK := build/setup-stack.stamp
 SETUP_TEST := build/setup-test.stamp
 SETUP_BENCH := build/setup-bench.stamp
+SETUP_IMAGES := build/setup-images.stamp
 
-.PHONY: help run stack stack-down build setup test lint format bench bench-full bench-build bench-compare bench-overload load-gate dashboard-png ledger clean
+COMPOSE ?= docker compose
+COMPOSE_UP := $(COMPOSE) -f compose/docker-compose.yml -f compose/docker-compose-monitoring.yml
+# prebuilt, on Debian 12: images get the binaries of build/release/bin, and nothing is compiled in containers.
+BINARIES ?= built
+
+.PHONY: help run stack stack-down up down images images-prebuilt build setup test test-containers lint format bench bench-full bench-build bench-compare bench-overload load-gate dashboard-png ledger clean
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # `make run` ends as the supervisor, not as its parent: so Ctrl-C and SIGTERM reach the supervisor
 # itself, and its exit code is the one that is seen. See compose/local/exec.c.
@@ -49,6 +58,19 @@ stack: $(SETUP_STACK) ## Starts Redis, Kafka and MariaDB on this machine, what o
 stack-down: ## Stops them; keeps their data
 	@compose/local/stack down
 
+up: images ## Starts it all in containers; COMPOSE_PROFILES=monitoring with Prometheus and Grafana
+	@compose/make-secrets
+	@$(COMPOSE_UP) up --detach --wait
+
+down: ## Stops and removes the containers; keeps their data
+	@$(COMPOSE_UP) --profile '*' down
+
+images: $(if $(filter prebuilt,$(BINARIES)),images-prebuilt) ## Builds the images of the containers
+	@BINARIES=$(BINARIES) COMMIT=$(COMMIT) $(COMPOSE_UP) --profile tools build
+
+images-prebuilt: build ledger $(SETUP_IMAGES)
+	@compose/images/collect
+
 build: $(BIN)/ecom-server $(BIN)/ecom-gateway build/exec.so ## Builds server, gateway and ecomctl to build/release/bin
 
 setup: $(SETUP) ## Installs what is missing to build and run
@@ -64,6 +86,10 @@ $(SETUP_TEST): compose/local/install $(SETUP) $(SETUP_STACK)
 
 $(SETUP_BENCH): compose/local/install $(SETUP)
 	@compose/local/install bench
+	@touch $@
+
+$(SETUP_IMAGES): compose/local/install $(SETUP)
+	@compose/local/install images
 	@touch $@
 
 $(RELEASE)/build.ninja: $(SETUP) CMakePresets.json
@@ -83,6 +109,9 @@ $(BIN)/ecom-gateway: $(GATEWAY_SOURCES) gateway/gen/.stamp
 	@mkdir -p $(@D)
 	@cd gateway && go build -trimpath -o ../$@ \
 	  -ldflags "-X main.version=$(VERSION) -X main.commit=$(COMMIT)" .
+
+test-containers: build ledger $(SETUP_STACK) $(SETUP_IMAGES) ## Tests the containers, in an engine of its own
+	@tests/containers/run
 
 test: $(SETUP_TEST) ## Installs what is missing, builds, and runs every test
 	@tests/run
