@@ -23,6 +23,7 @@ import (
 
 	"ecom/gateway/config"
 	"ecom/gateway/internal/fake"
+	"ecom/gateway/internal/wait"
 	"ecom/gateway/obs"
 )
 
@@ -131,7 +132,7 @@ func TestWithoutAServerAnswersAre503AtOnceAndTheServerIsUsedSoonAfterItIsThere(t
 
 		server := fake.Start(t, fake.Listen(t, socket), nil)
 		listening := time.Now()
-		waitFor(t, "the server to be used", func() bool {
+		wait.Until(t, "the server to be used", func() bool {
 			answer, _ := send(t, g.HTTPAddr(), "", request("GET", "/products/1"))
 			return answer.StatusCode == 200
 		})
@@ -139,7 +140,7 @@ func TestWithoutAServerAnswersAre503AtOnceAndTheServerIsUsedSoonAfterItIsThere(t
 			t.Errorf("the server was used only after %v", took)
 		}
 		server.Stop()
-		waitFor(t, "the loss to be noticed", func() bool {
+		wait.Until(t, "the loss to be noticed", func() bool {
 			answer, _ := send(t, g.HTTPAddr(), "", request("GET", "/products/1"))
 			return answer.StatusCode == 503
 		})
@@ -183,15 +184,15 @@ func TestOfTwoServersEitherMayDie(t *testing.T) {
 		before := []int{servers[0].Calls(), servers[1].Calls()}
 		return answered(10) && servers[0].Calls() > before[0] && servers[1].Calls() > before[1]
 	}
-	waitFor(t, "both to be used", bothUsed)
+	wait.Until(t, "both to be used", bothUsed)
 	for i, socket := range []string{sockets[0], sockets[1], sockets[0], sockets[1]} {
 		servers[i%2].Stop()
-		waitFor(t, "the loss to be noticed", func() bool { return answered(50) })
+		wait.Until(t, "the loss to be noticed", func() bool { return answered(50) })
 		if status, body := get(t, "http://"+g.AdminAddr()+"/health/ready"); status != 200 {
 			t.Errorf("ready: %d %s", status, body)
 		}
 		servers[i%2] = fake.Start(t, fake.Listen(t, socket), nil)
-		waitFor(t, "both to be used again", bothUsed)
+		wait.Until(t, "both to be used again", bothUsed)
 	}
 }
 
@@ -337,7 +338,7 @@ func TestDrainingFinishesWhatIsInFlightAndRefusesNothingBefore(t *testing.T) {
 	before := sendLater(t, g.HTTPAddr(), request("POST", "/coupons/1/issue", "userId: 12345"))
 	h.waitEntered(t)
 	g.stop()
-	waitFor(t, "not ready", func() bool {
+	wait.Until(t, "not ready", func() bool {
 		status, body := get(t, "http://"+g.AdminAddr()+"/health/ready")
 		return status == 503 && strings.Contains(body, "draining")
 	})
@@ -348,7 +349,7 @@ func TestDrainingFinishesWhatIsInFlightAndRefusesNothingBefore(t *testing.T) {
 	}
 	during := sendLater(t, g.HTTPAddr(), request("POST", "/coupons/1/issue", "userId: 12345"))
 	h.waitEntered(t)
-	waitFor(t, "the listener to close", func() bool {
+	wait.Until(t, "the listener to close", func() bool {
 		c, err := net.Dial("tcp", g.HTTPAddr())
 		if err == nil {
 			c.Close()
@@ -437,7 +438,7 @@ func TestRequestsThatOutliveTheDrainAreCutAndReported(t *testing.T) {
 func TestReadyFollowsTheServersHealth(t *testing.T) {
 	g, server := startBoth(t, nil, nil)
 	server.Health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
-	waitFor(t, "not ready", func() bool {
+	wait.Until(t, "not ready", func() bool {
 		status, _ := get(t, "http://"+g.AdminAddr()+"/actuator/health")
 		return status == 503
 	})

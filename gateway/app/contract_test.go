@@ -22,6 +22,7 @@ import (
 	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
 	productv1 "ecom/gateway/gen/ecom/product/v1"
 	"ecom/gateway/internal/fake"
+	"ecom/gateway/internal/wait"
 	"ecom/gateway/obs"
 )
 
@@ -90,19 +91,10 @@ func startBoth(t testing.TB, intercept func(context.Context, string) (any, error
 
 func waitUntilReady(t testing.TB, g *running) {
 	t.Helper()
-	waitFor(t, "the gateway to be ready", func() bool {
+	wait.Until(t, "the gateway to be ready", func() bool {
 		status, _ := get(t, "http://"+g.AdminAddr()+"/health/ready")
 		return status == http.StatusOK && g.lanes.Up() == lanes*len(g.config.ServerTargets)
 	})
-}
-
-func waitFor(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited too long for %s", what)
-		}
-	}
 }
 
 func get(t testing.TB, url string) (int, string) {

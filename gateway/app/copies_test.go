@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ecom/gateway/config"
+	"ecom/gateway/internal/wait"
 )
 
 func withCopies(c *config.Config) { c.CopyAgeMax = patience }
@@ -15,7 +16,7 @@ func withCopies(c *config.Config) { c.CopyAgeMax = patience }
 func TestProductsAreAnsweredFromCopiesAndEachViewIsCounted(t *testing.T) {
 	g, server := startBoth(t, nil, withCopies)
 	asked := int64(0)
-	waitFor(t, "a copy", func() bool {
+	wait.Until(t, "a copy", func() bool {
 		send(t, g.HTTPAddr(), "", request("GET", "/products/1"))
 		asked++
 		read, _ := server.Views()

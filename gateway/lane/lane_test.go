@@ -20,6 +20,7 @@ import (
 	couponv1 "ecom/gateway/gen/ecom/coupon/v1"
 	productv1 "ecom/gateway/gen/ecom/product/v1"
 	"ecom/gateway/internal/fake"
+	"ecom/gateway/internal/wait"
 )
 
 // patience bounds every wait in these tests: far above what any takes.
@@ -54,7 +55,7 @@ func connect(t testing.TB, socket string, lanes int, change func(*Options)) (*Co
 		c.Close()
 		server.Close()
 	})
-	waitFor(t, "the lanes to be up", func() bool { return c.Up() == lanes })
+	wait.Until(t, "the lanes to be up", func() bool { return c.Up() == lanes })
 	return c, counts
 }
 
@@ -62,15 +63,6 @@ func startFake(t testing.TB, intercept func(context.Context, string) (any, error
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "server.sock")
 	return socket, fake.Start(t, fake.Listen(t, socket), intercept)
-}
-
-func waitFor(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited too long for %s", what)
-		}
-	}
 }
 
 // terms are those of calls of which a test has nothing to say about them.
@@ -177,7 +169,7 @@ func TestAsManyCallsAsTheBoundAreInFlightAndMoreAreRefusedAtOnce(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, "the calls to reach the server", func() bool { return entered.Load() == bound })
+	wait.Until(t, "the calls to reach the server", func() bool { return entered.Load() == bound })
 	_, begun, err := getProductOn(ctx, c, terms, 7)
 	if status.Code(err) != codes.Unavailable || begun || counts.refused.Load() != 1 {
 		t.Errorf("beyond the bound: %v, begun %v, %d refused", err, begun, counts.refused.Load())
@@ -310,9 +302,9 @@ func TestALaneThatBreaksLeavesSentCallsUnknownAndComesBack(t *testing.T) {
 	if s := status.Convert(err); s.Code() != codes.Unavailable || len(s.Details()) != 0 || !begun {
 		t.Errorf("got %v, begun %v", err, begun)
 	}
-	waitFor(t, "the lanes to be down", func() bool { return c.Up() == 0 })
+	wait.Until(t, "the lanes to be down", func() bool { return c.Up() == 0 })
 	fake.Start(t, fake.Listen(t, socket), nil)
-	waitFor(t, "the lanes to be up again", func() bool { return c.Up() == 2 })
+	wait.Until(t, "the lanes to be up again", func() bool { return c.Up() == 2 })
 	askAll(t, c, 10)
 }
 
@@ -409,7 +401,7 @@ func TestClosingWaitsForAnswersAndLetsNothingIn(t *testing.T) {
 		c.Close()
 		close(closed)
 	}()
-	waitFor(t, "the lane to close", func() bool { return c.Up() == 0 })
+	wait.Until(t, "the lane to close", func() bool { return c.Up() == 0 })
 	close(release)
 	if err := <-answered; err != nil {
 		t.Error(err)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"ecom/gateway/internal/fake"
+	"ecom/gateway/internal/wait"
 	"ecom/gateway/upstream"
 )
 
@@ -54,7 +55,7 @@ func startPair(t *testing.T) *pair {
 		p.Conn.Close()
 		p.up.Close()
 	})
-	waitFor(t, "both lanes to be up", func() bool { return p.Up() == 2 && p.ready(0) && p.ready(1) })
+	wait.Until(t, "both lanes to be up", func() bool { return p.Up() == 2 && p.ready(0) && p.ready(1) })
 	return p
 }
 
@@ -85,7 +86,7 @@ func TestCallsAreSpreadOverServersAndGoWhereTheFewestAreUnderWay(t *testing.T) {
 		_, err := getProduct(within(t), p.Conn, 1)
 		held <- err
 	}()
-	waitFor(t, "a call to be held", func() bool { return len(p.entered) == 1 })
+	wait.Until(t, "a call to be held", func() bool { return len(p.entered) == 1 })
 	if got := p.got(t, 10); got != [2]int{10, 0} && got != [2]int{0, 10} {
 		t.Errorf("while one of them holds a call, the servers got %v", got)
 	}
@@ -98,12 +99,12 @@ func TestCallsAreSpreadOverServersAndGoWhereTheFewestAreUnderWay(t *testing.T) {
 func TestAServerThatDiesLeavesItsCallsToTheOtherUntilItIsBack(t *testing.T) {
 	p := startPair(t)
 	p.servers[0].Stop()
-	waitFor(t, "its lane to be down", func() bool { return p.Up() == 1 })
+	wait.Until(t, "its lane to be down", func() bool { return p.Up() == 1 })
 	if got := p.got(t, 10); got[1] != 10 {
 		t.Errorf("the servers got %v", got)
 	}
 	p.servers[0] = fake.Start(t, fake.Listen(t, p.sockets[0]), nil)
-	waitFor(t, "it to be back", func() bool { return p.Up() == 2 && p.ready(0) })
+	wait.Until(t, "it to be back", func() bool { return p.Up() == 2 && p.ready(0) })
 	if got := p.got(t, 10); got != [2]int{5, 5} {
 		t.Errorf("after its return the servers got %v", got)
 	}
@@ -112,12 +113,12 @@ func TestAServerThatDiesLeavesItsCallsToTheOtherUntilItIsBack(t *testing.T) {
 func TestAServerThatDoesNotServeIsAskedOnlyWhenThereIsNoOther(t *testing.T) {
 	p := startPair(t)
 	p.servers[0].Health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
-	waitFor(t, "it to be known", func() bool { return !p.ready(0) })
+	wait.Until(t, "it to be known", func() bool { return !p.ready(0) })
 	if got := p.got(t, 10); got != [2]int{0, 10} {
 		t.Errorf("the servers got %v", got)
 	}
 	p.servers[1].Stop()
-	waitFor(t, "the other's lane to be down", func() bool { return p.Up() == 1 })
+	wait.Until(t, "the other's lane to be down", func() bool { return p.Up() == 1 })
 	if got := p.got(t, 10); got[0] != 10 {
 		t.Errorf("with no other, the servers got %v", got)
 	}

@@ -16,6 +16,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"ecom/gateway/internal/wait"
 )
 
 // patience is far above what any wait here takes.
@@ -26,15 +28,6 @@ type counts struct{ sent, failed, dropped atomic.Int64 }
 func (c *counts) SpansSent(spans int)   { c.sent.Add(int64(spans)) }
 func (c *counts) SpansFailed(spans int) { c.failed.Add(int64(spans)) }
 func (c *counts) SpanDropped()          { c.dropped.Add(1) }
-
-func waitFor(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no %s in time", what)
-		}
-	}
-}
 
 // lockedLog can be read while others write.
 type lockedLog struct {
@@ -155,7 +148,7 @@ func TestACollectorThatStandsStillHoldsUpNoRequestAndWhatItMissesIsCounted(t *te
 			g.answers <- nil
 		}
 	}()
-	waitFor(t, "room", func() bool { return seen.sent.Load() == spansMax })
+	wait.Until(t, "room", func() bool { return seen.sent.Load() == spansMax })
 	end(traces, 1)
 	if dropped := seen.dropped.Load(); dropped != more {
 		t.Errorf("%d spans dropped though there was room", dropped-more)
@@ -172,7 +165,7 @@ func TestACollectorThatIsAwayIsLoggedOnceAndItsReturnToo(t *testing.T) {
 		end(traces, 10)
 		g.answers <- err
 	}
-	waitFor(t, "fourth batch", func() bool { return seen.sent.Load() == 20 })
+	wait.Until(t, "fourth batch", func() bool { return seen.sent.Load() == 20 })
 	if seen.failed.Load() != 20 || logged.count("level=WARN") != 1 || logged.count("refused") != 1 || logged.count("takes spans again") != 1 {
 		t.Errorf("%d failed; logged %s", seen.failed.Load(), logged.text.String())
 	}

@@ -6,13 +6,13 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	productv1 "ecom/gateway/gen/ecom/product/v1"
 	"ecom/gateway/internal/fake"
+	"ecom/gateway/internal/wait"
 )
 
 // startTwo runs two servers, one on a socket and one on TCP, and waits until both can be used.
@@ -29,20 +29,11 @@ func startTwo(t *testing.T) (*Upstream, []*fake.Server) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { u.Close() })
-	waitFor(t, "both servers to be asked", func() bool {
+	wait.Until(t, "both servers to be asked", func() bool {
 		ask(t, u)
 		return servers[0].Calls() > 0 && servers[1].Calls() > 0
 	})
 	return u, servers
-}
-
-func waitFor(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited too long for %s", what)
-		}
-	}
 }
 
 func ask(t *testing.T, u *Upstream) error {
@@ -77,8 +68,8 @@ func TestAServerThatDiesOrDoesNotServeIsLeftOut(t *testing.T) {
 	} {
 		u, servers := startTwo(t)
 		end(servers[0])
-		waitFor(t, "the loss to be noticed", func() bool { return u.Servers()[0].GetState() != connectivity.Ready })
-		waitFor(t, "the other to get all calls", func() bool {
+		wait.Until(t, "the loss to be noticed", func() bool { return u.Servers()[0].GetState() != connectivity.Ready })
+		wait.Until(t, "the other to get all calls", func() bool {
 			before := servers[0].Calls()
 			for range 10 {
 				if ask(t, u) != nil {
@@ -91,6 +82,6 @@ func TestAServerThatDiesOrDoesNotServeIsLeftOut(t *testing.T) {
 			t.Errorf("%s: the upstream does not serve", what)
 		}
 		end(servers[1])
-		waitFor(t, "both to be lost", func() bool { return ask(t, u) != nil })
+		wait.Until(t, "both to be lost", func() bool { return ask(t, u) != nil })
 	}
 }
