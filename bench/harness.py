@@ -404,5 +404,9 @@ def store(name, result):
     RESULTS.mkdir(parents=True, exist_ok=True)
     stamp = result["when"].replace(":", "").replace("-", "")
     path = RESULTS / f"{stamp}-{name}.json"
-    path.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+    write(path, result)
     return path
+
+
+def write(path, result):
+    path.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n")

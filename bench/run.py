@@ -231,12 +231,15 @@ def scenarios_of_kit(options):
     return {**content, "stock": 1000, "ledger": "clean"}
 
 
+def draw(script, *arguments):
+    """Runs a script of report/ by Debian's own Python: it is the one that has Debian's matplotlib."""
+    subprocess.run(["/usr/bin/python3", ROOT / "bench" / "report" / script, *arguments], check=True)
+
+
 def run_kit(options):
     path, failed = kit.run(options, scenarios_of_kit)
     if options.report:
-        report = ROOT / "bench" / "report" / "report.py"
-        # Debian's own Python: it is the one that has Debian's matplotlib.
-        subprocess.run(["/usr/bin/python3", str(report), str(path)], check=True)
+        draw("report.py", path)
     if failed:
         raise Failed("; ".join(failed))
 
@@ -250,12 +253,11 @@ def gate(options):
     before, now = options.out / "passed.json", options.out / "run.json"
     if before.exists():
         result["verdicts"] += against(json.loads(before.read_text()), result)
-    now.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+    harness.write(now, result)
     kit.show(result)
-    pages = [["report.py", now, "--out", options.out]] + ([["compare.py", before, now, "--out", options.out]] if before.exists() else [])
-    for script, *arguments in pages:
-        # Debian's own Python: it is the one that has Debian's matplotlib.
-        subprocess.run(["/usr/bin/python3", ROOT / "bench" / "report" / script, *arguments], check=True)
+    draw("report.py", now, "--out", options.out)
+    if before.exists():
+        draw("compare.py", before, now, "--out", options.out)
     failed = result["failed_parts"] + [f"{v['what']} is {v['value']:g}, not {v['rule']}" for v in result["verdicts"] if not v["ok"]]
     if failed:
         raise Failed("the gate is closed: " + "; ".join(failed))
@@ -292,7 +294,7 @@ def overload(options):
               f"{found['recovery_ms'] / 1000:.1f} s; ledger clean")
     print(f"written: {path.relative_to(ROOT)}")
     # Debian's own Python: it is the one that has Debian's matplotlib.
-    subprocess.run(["/usr/bin/python3", str(ROOT / "bench" / "report" / "overload.py"), str(path)], check=True)
+    draw("overload.py", path)
 
 
 def main():
