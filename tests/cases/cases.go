@@ -4,6 +4,8 @@ package cases
 import (
 	_ "embed" // of the cases
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -51,6 +53,20 @@ var (
 	placeholder = regexp.MustCompile(`\$\{(\w+)(?:\*(\d+))?\}`)
 	errorBody   = regexp.MustCompile(`^\{"code":"([A-Z]{2}\d{3})","message":"[^"]+"\}\n?$`)
 )
+
+// Shared returns the program that runs the shared cases, and skips the test where they are not beside this checkout.
+func Shared(t *testing.T) string {
+	t.Helper()
+	root, err := stack.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := filepath.Join(root, "..", "shared", "contract", "check")
+	if _, err := os.Stat(check); err != nil {
+		t.Skip("there are no shared cases beside this checkout")
+	}
+	return check
+}
 
 // Run checks all cases, in their order, against a gateway with sample data that nobody has used yet.
 func Run(t *testing.T, addr string) {

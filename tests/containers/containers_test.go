@@ -83,14 +83,7 @@ func TestContractHoldsForEveryCaseOfOurOwn(t *testing.T) {
 }
 
 func TestContractHoldsForTheSharedCases(t *testing.T) {
-	root, err := stack.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	check := filepath.Join(root, "..", "shared", "contract", "check")
-	if _, err := os.Stat(check); err != nil {
-		t.Skip("there are no shared cases beside this checkout")
-	}
+	check := cases.Shared(t)
 	s := fresh(t)
 	t.Log(s.run(check, "http://"+httpAddr))
 }

@@ -3,9 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -31,14 +29,7 @@ func TestContractHoldsForEveryCaseOfOurOwn(t *testing.T) {
 
 func TestContractHoldsForTheSharedCases(t *testing.T) {
 	t.Parallel()
-	root, err := stack.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	check := filepath.Join(root, "..", "shared", "contract", "check")
-	if _, err := os.Stat(check); err != nil {
-		t.Skip("there are no shared cases beside this checkout")
-	}
+	check := cases.Shared(t)
 	for _, transport := range transports {
 		t.Run(transport, func(t *testing.T) {
 			s := stack.New(t, stack.DataDir(t), transport)
