@@ -94,10 +94,9 @@ func readPage(t *testing.T, name string) page {
 	return p
 }
 
-// section returns the commands under a heading, nil when there is no such heading.
-func (p *page) section(name string) []command {
-	if !slices.Contains(p.sections, name) {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Clone(p.commands), func(c command) bool { return c.section != name })
+// section returns the commands under a heading that are for a case.
+func (p *page) section(name, case_ string) []command {
+	return slices.DeleteFunc(slices.Clone(p.commands), func(c command) bool {
+		return c.section != name || c.only != "" && c.only != case_
+	})
 }

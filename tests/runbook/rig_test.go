@@ -27,6 +27,7 @@ import (
 const (
 	// The addresses of the pages, which are the product's defaults.
 	restAddr, adminAddr, gatewayAdminAddr, recorderAdminAddr = "127.0.0.1:8080", "127.0.0.1:8082", "127.0.0.1:8081", "127.0.0.1:8083"
+	redisURL, kafkaBrokers, mysqlURL                         = "redis://127.0.0.1:6379", "127.0.0.1:9092", "mysql://ecom:ecom@127.0.0.1:3306/ecommerce"
 
 	// verifiedWithin bounds how long "Verify" may need to come true, commandWithin a command: a rehearsal.
 	verifiedWithin, commandWithin = 60 * time.Second, 90 * time.Second
@@ -69,10 +70,9 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r.s = stack.NewReal(t, stack.DataDir(t), "ECOM_LOG_FORMAT=json", "COUPON_STOCK=1000000",
-		"REDIS_URL=redis://127.0.0.1:6379", "KAFKA_BROKERS=127.0.0.1:9092", "MYSQL_URL=mysql://ecom:ecom@127.0.0.1:3306/ecommerce",
+		"REDIS_URL="+redisURL, "KAFKA_BROKERS="+kafkaBrokers, "MYSQL_URL="+mysqlURL,
 		"HTTP_ADDR="+restAddr, "GRPC_ADDR=127.0.0.1:50051", "ADMIN_ADDR="+adminAddr, "GATEWAY_ADMIN_ADDR="+gatewayAdminAddr,
 		"ECOM_ROLES=api,reconciler")
-	r.s.RedisURL, r.s.KafkaBrokers, r.s.MySQLURL = "redis://127.0.0.1:6379", "127.0.0.1:9092", "mysql://ecom:ecom@127.0.0.1:3306/ecommerce"
 	r.s.GatewayAdmin = gatewayAdminAddr
 	r.s.Up()
 	program := r.s.Make("run")
@@ -83,7 +83,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.reader, err = ledger.OpenStack(ledger.StackAddrs{MySQLURL: r.s.MySQLURL, RedisURL: r.s.RedisURL, KafkaBrokers: r.s.KafkaBrokers})
+	r.reader, err = ledger.OpenStack(ledger.StackAddrs{MySQLURL: mysqlURL, RedisURL: redisURL, KafkaBrokers: kafkaBrokers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func (r *rig) walk(w walk) {
 		page := readPage(t, w.page)
 		if w.begin != nil {
 			w.begin(r)
-			if !w.heals && r.failing(&page, w) == "" {
+			if _, ok := r.verified(&page, w); ok && !w.heals {
 				t.Errorf("%s is verified while it is broken", name)
 			}
 		}
@@ -144,8 +144,8 @@ func (r *rig) walk(w walk) {
 				r.verify(&page, w)
 				continue
 			}
-			for _, c := range page.section(section) {
-				r.step(c, w)
+			for _, c := range page.section(section, w.name) {
+				r.step(c)
 			}
 		}
 		for _, end := range r.ended {
@@ -155,15 +155,12 @@ func (r *rig) walk(w walk) {
 	})
 }
 
-// step runs one command, unless it is not for this case. It must succeed; what only looks must say something
-// instead, as it may tell by its exit code what it sees.
-func (r *rig) step(c command, w walk) {
+// step runs one command. It must succeed; what only looks must say something instead, as it may tell by its exit
+// code what it sees.
+func (r *rig) step(c command) {
 	r.t.Helper()
-	if c.only != "" && c.only != w.name {
-		return
-	}
 	output, err := r.run(c.text)
-	r.note("$ %s\n%s", c.text, shortened(output))
+	r.note("%s", transcript(c, output))
 	if c.section == "See it" {
 		var exit *exec.ExitError
 		if strings.TrimSpace(output) == "" || err != nil && !(errors.As(err, &exit) && exit.ExitCode() < cannotRun) {
@@ -180,28 +177,24 @@ func (r *rig) step(c command, w walk) {
 func (r *rig) verify(page *page, w walk) {
 	r.t.Helper()
 	began := time.Now()
-	var failed string
-	if !stack.Until(verifiedWithin, func() bool { failed = r.failing(page, w); return failed == "" }) {
-		r.t.Errorf("not verified within %v: %s", verifiedWithin, failed)
+	var shown string
+	if !stack.Until(verifiedWithin, func() (ok bool) { shown, ok = r.verified(page, w); return ok }) {
+		r.t.Errorf("not verified within %v:\n%s", verifiedWithin, shown)
 		return
 	}
-	r.note("-- verified after %.1f s:\n", time.Since(began).Seconds())
-	for _, c := range page.section("Verify") {
-		r.step(c, w)
-	}
+	r.note("-- verified after %.1f s:\n%s", time.Since(began).Seconds(), shown)
 }
 
-// failing returns the first command under "Verify" that fails, and what it printed; "" when none does.
-func (r *rig) failing(page *page, w walk) string {
-	for _, c := range page.section("Verify") {
-		if c.only != "" && c.only != w.name {
-			continue
-		}
-		if output, err := r.run(c.text); err != nil {
-			return c.text + "\n" + output
+// verified runs the commands under "Verify" up to the first that fails, and returns what they show.
+func (r *rig) verified(page *page, w walk) (shown string, ok bool) {
+	for _, c := range page.section("Verify", w.name) {
+		output, err := r.run(c.text)
+		shown += transcript(c, output)
+		if err != nil {
+			return shown, false
 		}
 	}
-	return ""
+	return shown, true
 }
 
 // run runs a command of a page in the checkout, with the server's environment.
@@ -225,6 +218,14 @@ func (r *rig) shell(text string) string {
 	return output
 }
 
+// exec is what somebody does in the database by hand.
+func (r *rig) exec(query string) {
+	r.t.Helper()
+	if _, err := r.db.ExecContext(r.t.Context(), query); err != nil {
+		r.t.Fatalf("%s: %v", query, err)
+	}
+}
+
 func (r *rig) note(format string, arguments ...any) {
 	r.t.Helper()
 	if _, err := fmt.Fprintf(r.log, format, arguments...); err != nil {
@@ -232,14 +233,15 @@ func (r *rig) note(format string, arguments ...any) {
 	}
 }
 
-func shortened(output string) string {
+// transcript is what a terminal would show.
+func transcript(c command, output string) string {
 	if len(output) > outputShown {
 		output = output[:outputShown] + "\n…"
 	}
 	if output != "" && !strings.HasSuffix(output, "\n") {
 		output += "\n"
 	}
-	return output
+	return "$ " + c.text + "\n" + output
 }
 
 func (r *rig) atEnd(do func()) { r.ended = append(r.ended, do) }
